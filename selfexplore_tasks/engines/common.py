@@ -1,0 +1,104 @@
+"""What both engines share: checking a model folder and requests, and turning requests into single draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from selfexplore_tasks.engines.protocol import Completion, GenerationRequest
+from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One completion to make: ``request`` with the seed of this draw alone."""
+
+    request: GenerationRequest
+    seed: int
+
+
+def expand_draws(requests: Sequence[GenerationRequest], context_length: int) -> list[Draw]:
+    """Return the draws of all requests, in order; a draw's seed depends on its request and index only.
+
+    Raises ValueError for a request that no engine can serve, naming its position.
+    """
+    for position, request in enumerate(requests):
+        _check_request(position, request, context_length)
+    return [Draw(request, derive_seed(request.seed, index)) for request in requests for index in range(request.n)]
+
+
+def regroup(requests: Sequence[GenerationRequest], completions: Sequence[Completion]) -> list[list[Completion]]:
+    """Undo ``expand_draws``: one list of n completions per request."""
+    remaining: Iterator[Completion] = iter(completions)
+    return [[next(remaining) for _ in range(request.n)] for request in requests]
+
+
+def _check_request(position: int, request: GenerationRequest, context_length: int) -> None:
+    length = len(request.prompt_token_ids)
+    if length == 0:
+        raise ValueError(f"request {position} has an empty prompt: give at least one token")
+    if length >= context_length:
+        raise ValueError(
+            f"request {position} has a prompt of {length} tokens, which leaves no room for a new one "
+            f"in the model's context of {context_length}"
+        )
+    if request.n < 1 or request.max_new_tokens < 1:
+        raise ValueError(
+            f"request {position} has n={request.n}, max_new_tokens={request.max_new_tokens}: both must be >= 1"
+        )
+    if request.temperature < 0 or not 0 < request.top_p <= 1:
+        raise ValueError(
+            f"request {position} has temperature={request.temperature}, top_p={request.top_p}: "
+            "the first must be >= 0, the second in (0, 1]"
+        )
+    if request.temperature == 0 and request.n != 1:
+        raise ValueError(f"request {position} is greedy (temperature 0) with n={request.n}: all draws would be equal")
+    if "" in request.stop:
+        raise ValueError(f"request {position} has an empty stop string")
+
+
+def is_local(model_dir: Path | str) -> bool:
+    """Tell a folder on this machine from a Hub id such as ``owner/name``."""
+    return isinstance(model_dir, Path) or model_dir.startswith(("/", ".", "~")) or Path(model_dir).exists()
+
+
+def check_model_folder(model_dir: Path | str) -> None:
+    """Raise UserError unless a local ``model_dir`` holds a configuration, weights and a tokenizer."""
+    if not is_local(model_dir):
+        return
+    folder = Path(model_dir)
+    if not folder.is_dir():
+        raise UserError(f"model folder {folder} does not exist: train it first, or correct the path")
+    if not (folder / "config.json").is_file():
+        raise UserError(f"model folder {folder} has no config.json: give a folder in the Hugging Face layout")
+    if not any(path for pattern in WEIGHT_PATTERNS for path in folder.glob(pattern)):
+        raise UserError(
+            f"model folder {folder} has no weights (*.safetensors): download them, or train the model again"
+        )
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise UserError(f"model folder {folder} has no tokenizer (tokenizer.json): copy the tokenizer's files into it")
+
+
+def end_token_ids(model_dir: Path | str, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Return every token that ends a text: the tokenizer's and those of generation_config.json, ascending.
+
+    Instruct models often list several there, of which the tokenizer knows one.
+    """
+    from transformers import GenerationConfig
+
+    try:
+        configured = GenerationConfig.from_pretrained(str(model_dir)).eos_token_id
+    except OSError:
+        # A model that was never generated from has no generation_config.json.
+        configured = None
+    listed = configured if isinstance(configured, list) else [configured]
+    return tuple(sorted({int(token) for token in (*listed, tokenizer.eos_token_id) if token is not None}))

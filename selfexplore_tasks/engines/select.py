@@ -1,0 +1,80 @@
+"""Choosing and opening the engine: vLLM wherever it runs, else transformers, and always saying why."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from selfexplore_tasks import recipe
+from selfexplore_tasks.engines.protocol import Engine
+from selfexplore_tasks.errors import UserError
+
+
+def effective_threads(threads: int | None) -> int:
+    """Return the CPU threads to use: those given, else ``OMP_NUM_THREADS``, else the cores this process may use."""
+    if threads is not None:
+        return threads
+    # OpenMP allows one number per nesting level; the first is what counts here.
+    configured = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if configured.isdigit() and int(configured) > 0:
+        return int(configured)
+    return len(os.sched_getaffinity(0))
+
+
+def choose_engine(kind: Literal["auto", "vllm", "transformers"]) -> tuple[str, str]:
+    """Return the engine's name and a sentence that says why.
+
+    Imports vllm (some seconds) unless ``kind`` is ``transformers``. Raises UserError if ``vllm`` cannot run here.
+    """
+    if kind == "transformers":
+        return "transformers", "The recipe asks for transformers."
+    from selfexplore_tasks.engines import vllm
+
+    try:
+        device = vllm.probe()
+    except ImportError as error:
+        if kind == "vllm":
+            raise UserError(f"engine.kind is vllm, but {error}: install vllm, or set engine.kind to auto") from error
+        return "transformers", f"{error}."
+    if kind == "vllm":
+        return "vllm", f"The recipe asks for vLLM; it runs on the {device.upper()} here."
+    return "vllm", f"vLLM is installed and runs on the {device.upper()} here."
+
+
+def open_engine(
+    settings: recipe.Engine,
+    model_dir: Path | str,
+    *,
+    dtype: str,
+    context_length: int | None,
+    seed: int,
+    log: Callable[[str], None] = print,
+) -> Engine:
+    """Load the model with the engine of ``choose_engine`` and log which one and why.
+
+    ``context_length`` limits prompt plus completion, in tokens (null = the model's own limit). Raises UserError for
+    a model that cannot be loaded.
+    """
+    threads = effective_threads(settings.threads)
+    name, reason = choose_engine(settings.kind)
+    log(f"Engine: {name} ({threads} CPU threads). {reason}")
+    if name == "vllm":
+        from selfexplore_tasks.engines.vllm import VllmEngine
+
+        return VllmEngine(
+            model_dir,
+            dtype=dtype,
+            threads=threads,
+            max_model_len=context_length,
+            kv_cache_gib=settings.kv_cache_gib,
+            gpu_memory_utilization=settings.gpu_memory_utilization,
+            tensor_parallel_size=settings.tensor_parallel_size,
+            seed=seed,
+        )
+    from selfexplore_tasks.engines.transformers import TransformersEngine
+
+    return TransformersEngine(
+        model_dir, dtype=dtype, threads=threads, batch_size=settings.batch_size, context_length=context_length
+    )

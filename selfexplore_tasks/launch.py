@@ -1,0 +1,218 @@
+"""Runs one stage as a subprocess in its own process group, and leaves nothing of it behind.
+
+The task process of Airflow never imports torch: it starts ``python -m selfexplore_tasks stage …`` and passes its lines
+on. However the launcher ends (return, SIGTERM, deadline, SIGKILL), the whole group ends with it; should even that fail,
+the next try ends the group recorded in the store before it starts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import IO, NoReturn
+
+import psutil
+
+from selfexplore_tasks import launch_guard
+from selfexplore_tasks.processes import ProcessIdentity, end_group
+from selfexplore_tasks.store.home import Store
+
+TOKEN_VARIABLE = "SELFEXPLORE_LAUNCH_TOKEN"
+LINE_BYTES = 16_384
+QUEUED_LINES = 1_000
+GRACE_S = 3.0
+DRAIN_S = 2.0
+
+
+def run_stage_process(
+    stage: str,
+    *,
+    experiment: str,
+    round_number: int,
+    shard: str | None = None,
+    env: Mapping[str, str] | None = None,
+    deadline_s: float | None = None,
+    on_line: Callable[[str], None],
+) -> int:
+    """Run a stage to its end and return its exit code (0 done, 2 the user's error, else a failure).
+
+    Args:
+        shard: ``I/N`` for a stage that is shared among workers.
+        env: added to this process's environment; ``SELFEXPLORE_PYTHON`` names another interpreter for the stage.
+        deadline_s: seconds after which the stage is ended.
+        on_line: called with every line the stage writes (stdout and stderr, cut to 16 KiB).
+
+    Raises:
+        TimeoutError: the deadline passed.
+        SystemExit: this process got SIGTERM; the group is ended first.
+        UserError: the experiment's name is not a legal one.
+    """
+    environment = stage_environment(shard, env or {})
+    store = Store(Path(environment["SELFEXPLORE_HOME"])) if environment.get("SELFEXPLORE_HOME") else None
+    record = _record_file(store or Store.from_environment(), experiment, stage, shard)
+    end_previous(record)
+    command = [
+        *(environment.get("SELFEXPLORE_PYTHON") or sys.executable, "-m", "selfexplore_tasks", "stage", stage),
+        *("--experiment", experiment, "--round", str(round_number)),
+        *(("--shard", shard) if shard else ()),
+    ]
+    return _run_group(command, environment, record, deadline_s, on_line)
+
+
+def stage_environment(shard: str | None, extra: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a stage: this process's, ``extra``, and defaults that keep stages well-behaved."""
+    environment = {**os.environ, **extra}
+    shard_count = int(shard.split("/")[1]) if shard else 1
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, _free_cores() // shard_count)))
+    # The tokenizers library warns about forks unless told; stages parallelise by process.
+    environment.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # An engine in a process of its own would outlive the task (and `airflow dags test` would wait for it).
+    environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    environment["PYTHONUNBUFFERED"] = "1"
+    environment[TOKEN_VARIABLE] = uuid.uuid4().hex
+    if environment.get("SELFEXPLORE_PYTHON"):
+        # The other interpreter need not have this package installed.
+        folders = (str(Path(__file__).parent.parent), environment.get("PYTHONPATH"))
+        environment["PYTHONPATH"] = os.pathsep.join(folder for folder in folders if folder)
+    return environment
+
+
+def end_previous(record: Path) -> None:
+    """End the process group that an earlier try left behind, if it is still the one that was recorded."""
+    try:
+        content = json.loads(record.read_text(encoding="utf-8"))
+        leader, token = ProcessIdentity(content["pgid"], content["started_at"]), content["token"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return
+    if leader.find():
+        end_group(leader.pid, grace_s=GRACE_S)
+    # The leader may be gone while others of the group live; its id proves nothing then, the token does.
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.environ().get(TOKEN_VARIABLE) == token:
+                process.kill()
+    record.unlink(missing_ok=True)
+
+
+def _run_group(
+    command: list[str],
+    environment: dict[str, str],
+    record: Path,
+    deadline_s: float | None,
+    on_line: Callable[[str], None],
+) -> int:
+    reading, writing = os.pipe()
+    # SIGTERM is deferred while the group starts, or it could miss a group that exists but is not known here yet.
+    with _sigterm_raises() as check_sigterm:
+        guard = subprocess.Popen(
+            [sys.executable, "-I", launch_guard.__file__, str(reading), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+            pass_fds=(reading,),
+        )
+        try:
+            os.close(reading)
+            _write_record(record, guard.pid, environment[TOKEN_VARIABLE])
+            code = _follow(guard, deadline_s, on_line, check_sigterm)
+        finally:
+            end_group(guard.pid, grace_s=GRACE_S)
+            os.close(writing)
+            guard.wait()
+            record.unlink(missing_ok=True)
+    return code
+
+
+def _follow(
+    guard: subprocess.Popen[bytes],
+    deadline_s: float | None,
+    on_line: Callable[[str], None],
+    check_sigterm: Callable[[], None],
+) -> int:
+    """Pass lines on until the guard has ended (its exit code is returned) or the deadline has passed."""
+    lines: queue.Queue[str | None] = queue.Queue(maxsize=QUEUED_LINES)
+    threading.Thread(target=_read_lines, args=(guard.stdout, lines), daemon=True).start()
+    deadline = None if deadline_s is None else time.monotonic() + deadline_s
+    drained_by: float | None = None
+    while True:
+        check_sigterm()
+        try:
+            line = lines.get(timeout=0.2)
+        except queue.Empty:
+            line = ""
+        if line is None:
+            return guard.wait()
+        if line:
+            on_line(line)
+        now = time.monotonic()
+        if deadline is not None and now > deadline and guard.poll() is None:
+            raise TimeoutError(f"the stage ran past its deadline of {deadline_s:.0f} s and was ended")
+        if guard.poll() is not None:
+            # A process of the group may outlive the stage and keep the pipe open: do not wait for its end.
+            drained_by = drained_by or now + DRAIN_S
+            if now > drained_by:
+                return guard.returncode
+
+
+def _read_lines(stream: IO[bytes] | None, lines: queue.Queue[str | None]) -> None:
+    if stream is not None:
+        while piece := stream.readline(LINE_BYTES):
+            text = piece.decode("utf-8", errors="replace").rstrip()
+            if text:
+                lines.put(text)
+    lines.put(None)
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[Callable[[], None]]:
+    """Yield a function that raises SystemExit(143) once SIGTERM came; outside the main thread it never does."""
+    received = threading.Event()
+
+    def remember(_number: int, _frame: FrameType | None) -> None:
+        received.set()
+
+    def check() -> None:
+        if received.is_set():
+            _terminate()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield check
+        return
+    previous = signal.signal(signal.SIGTERM, remember)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _terminate() -> NoReturn:
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def _write_record(record: Path, pid: int, token: str) -> None:
+    record.parent.mkdir(parents=True, exist_ok=True)
+    leader = ProcessIdentity.of(pid)
+    content = {"pgid": leader.pid, "started_at": leader.started_at, "token": token}
+    record.write_text(json.dumps(content) + "\n", encoding="utf-8")
+
+
+def _record_file(store: Store, experiment: str, stage: str, shard: str | None) -> Path:
+    name = f"{stage}-{shard.replace('/', '-of-')}" if shard else stage
+    return store.lock_dir(experiment) / f"{name}.pgid"
+
+
+def _free_cores() -> int:
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -1,0 +1,146 @@
+"""Choosing rationales and pairing them, by Levenshtein distance in characters; pure functions (method, steps 4 and 6).
+
+Ties: wherever several texts are equally good the one with the lowest index is taken. Texts that are exactly
+equal count as one, represented by the lowest index, so repeated samples cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rapidfuzz.distance import Levenshtein
+
+ChainDropReason = Literal["duplicate_chain", "over_limit"]
+DistanceDropReason = Literal["too_close", "over_limit"]
+
+
+@dataclass(frozen=True)
+class Match:
+    """A correct and a wrong rationale, by their indices, and their edit distance in characters."""
+
+    correct_index: int
+    wrong_index: int
+    distance: int
+
+
+def farthest_pairs(correct: Sequence[str], wrong: Sequence[str], max_pairs: int) -> list[Match]:
+    """Pair each correct rationale, in order, with the unused wrong one at the largest distance (GSM8K style).
+
+    A text is used once on either side, also where it occurs at several indices. At most ``max_pairs`` pairs.
+    """
+    unused = _first_indices(wrong)
+    matches: list[Match] = []
+    for text, correct_index in _first_indices(correct).items():
+        if len(matches) >= max_pairs or not unused:
+            break
+        # max() keeps the first of equals, and the dict is in order of index.
+        distances = {candidate: Levenshtein.distance(text, candidate) for candidate in unused}
+        chosen = max(distances, key=distances.__getitem__)
+        matches.append(Match(correct_index, unused.pop(chosen), distances[chosen]))
+    return matches
+
+
+def shortest_beyond_pairs(
+    correct: Sequence[str], wrong: Sequence[str], max_pairs: int, min_distances: Sequence[float]
+) -> list[Match]:
+    """Pair each correct rationale, in order, with the shortest unused wrong one that is far enough (MATH style).
+
+    Far enough: distance / (sum of both lengths) > the threshold. The thresholds are tried in order, the next
+    one only where no wrong rationale passes; a correct one for which none passes gets no pair.
+    """
+    unused = _first_indices(wrong)
+    matches: list[Match] = []
+    for text, correct_index in _first_indices(correct).items():
+        if len(matches) >= max_pairs or not unused:
+            break
+        found = _shortest_beyond(text, unused, min_distances)
+        if found is not None:
+            chosen, distance = found
+            matches.append(Match(correct_index, unused.pop(chosen), distance))
+    return matches
+
+
+def _shortest_beyond(text: str, candidates: dict[str, int], min_distances: Sequence[float]) -> tuple[str, int] | None:
+    distances: dict[str, int] = {}
+    by_length = sorted(candidates, key=len)
+    for threshold in min_distances:
+        for candidate in by_length:
+            if candidate not in distances:
+                distances[candidate] = Levenshtein.distance(text, candidate)
+            if distances[candidate] > threshold * (len(text) + len(candidate)):
+                return candidate, distances[candidate]
+    return None
+
+
+def spread_by_chain(texts: Sequence[str], chains: Sequence[Hashable], max_kept: int) -> list[ChainDropReason | None]:
+    """Keep one text per distinct chain of equations, at most ``max_kept``; return each text's drop reason.
+
+    Reading of method step 4: among the texts with the same chain the one kept has the largest *sum* of edit
+    distances to all distinct texts of the *other* chains. All of those count, not just the ones kept so far
+    (as in the published code), so the choice for one chain does not depend on the order in which the chains
+    are visited. With a single chain all sums are 0 and the first text stays. Where there are more than
+    ``max_kept`` chains, those that occur first are kept; the representative of a later chain is
+    ``over_limit``, every other text ``duplicate_chain``.
+    """
+    if len(texts) != len(chains):
+        raise ValueError(f"{len(texts)} texts and {len(chains)} chains: there must be one chain per text")
+    groups: dict[Hashable, dict[str, int]] = {}
+    for index, (text, chain) in enumerate(zip(texts, chains, strict=True)):
+        groups.setdefault(chain, {}).setdefault(text, index)
+    reasons: list[ChainDropReason | None] = ["duplicate_chain"] * len(texts)
+    for position, chain in enumerate(groups):
+        reasons[_farthest_of(groups, chain)] = None if position < max_kept else "over_limit"
+    return reasons
+
+
+def _farthest_of(groups: dict[Hashable, dict[str, int]], chain: Hashable) -> int:
+    own = groups[chain]
+    if len(own) == 1:
+        return next(iter(own.values()))
+    others = list(dict.fromkeys(text for other, texts in groups.items() if other != chain for text in texts))
+    totals = {text: sum(_distances(text, others)) for text in own}
+    return own[max(totals, key=totals.__getitem__)]
+
+
+def spread_by_distance(texts: Sequence[str], min_distance: float, max_kept: int) -> list[DistanceDropReason | None]:
+    """Keep, in order, each text that is far from every kept one, at most ``max_kept``; return the drop reasons.
+
+    Far: distance / mean of both lengths > ``min_distance`` (an equal text is never far). A text that is far
+    from all kept ones but comes after ``max_kept`` of them is ``over_limit``.
+    """
+    kept: list[str] = []
+    seen: dict[str, DistanceDropReason | None] = {}
+    reasons: list[DistanceDropReason | None] = []
+    for text in texts:
+        if text in seen:
+            reasons.append("too_close" if seen[text] is None else seen[text])
+            continue
+        reason: DistanceDropReason | None = None
+        if not all(_is_far(text, other, min_distance) for other in kept):
+            reason = "too_close"
+        elif len(kept) >= max_kept:
+            reason = "over_limit"
+        else:
+            kept.append(text)
+        seen[text] = reason
+        reasons.append(reason)
+    return reasons
+
+
+def _is_far(first: str, second: str, min_distance: float) -> bool:
+    limit = min_distance * (len(first) + len(second)) / 2
+    return Levenshtein.distance(first, second, score_cutoff=int(limit)) > limit
+
+
+def _distances(text: str, others: Sequence[str]) -> Iterator[int]:
+    return (Levenshtein.distance(text, other) for other in others)
+
+
+def _first_indices(texts: Sequence[str]) -> dict[str, int]:
+    """Map each distinct text to its lowest index, in order of index."""
+    indices: dict[str, int] = {}
+    for index, text in enumerate(texts):
+        indices.setdefault(text, index)
+    return indices

@@ -1,0 +1,124 @@
+"""Which round runs next, and whether it may: what the Dag decides before and after the stages.
+
+A Dag run *claims* its round in the store, so that running it again (a cleared task, a retry) means the same round, and
+a second Dag run of the same experiment is refused while the first one lives.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.store.experiments import Experiment, last_round, load_experiment, open_experiment
+from selfexplore_tasks.store.home import Store
+from selfexplore_tasks.store.manifests import read_manifest, read_manifests
+
+DEFAULT_RECIPE = "arithmetic-tiny"
+
+
+def open_or_create(store: Store, slug: str, recipe: str | None, overrides: dict[str, object]) -> Experiment:
+    """Return the experiment; a new one without a recipe takes the default, an existing one stays as it is.
+
+    Raises:
+        UserError: as `open_experiment`; or values are given for an existing experiment without its recipe.
+    """
+    exists = store.experiment_file(slug).exists()
+    if recipe is None and exists and overrides:
+        raise UserError(
+            f"Experiment {slug!r} exists, so {', '.join(sorted(overrides))} cannot be set on its own: "
+            "leave it empty, or give the recipe and every value that the experiment was made with."
+        )
+    return open_experiment(store, slug, recipe if exists else recipe or DEFAULT_RECIPE, overrides)
+
+
+def claim_round(
+    store: Store, experiment: Experiment, *, requested: int | None, run_id: str, is_running: Callable[[str], bool]
+) -> int:
+    """Decide which round the Dag run ``run_id`` works on and claim it.
+
+    Args:
+        requested: the round asked for; None means the one this Dag run claimed before, else the first unfinished one.
+        is_running: tells whether another Dag run, named by its id, is still queued or running.
+
+    Raises:
+        UserError: the round has a successor, its predecessor is unfinished, the experiment has ended,
+            or another Dag run works on it.
+    """
+    slug = experiment.slug
+    with _claims_locked(store, slug) as folder:
+        claims = _read_claims(folder)
+        own = next((number for number, holder in claims.items() if holder == run_id), None)
+        if requested is None:
+            requested = own
+        if requested is None:
+            done = last_round(store, slug)
+            requested = 0 if done is None else done + 1
+        _check_order(store, experiment, requested)
+        for number, holder in claims.items():
+            if holder != run_id and is_running(holder):
+                raise UserError(
+                    f"Experiment {slug!r} is live: its round {number} runs as Dag run {holder!r}. "
+                    "Wait for it, or choose another experiment name."
+                )
+        (folder / f"round-{requested:03d}.run").write_text(run_id, encoding="utf-8")
+    return requested
+
+
+def following_round(store: Store, slug: str, round_number: int) -> int | None:
+    """Return the round that follows a finished one, or None if the stop rule or ``max_rounds`` ends the experiment."""
+    manifest = read_manifest(store, slug, round_number, "summarize")
+    if manifest is None or manifest.notes.get("stop_reason"):
+        return None
+    following = round_number + 1
+    return following if following <= load_experiment(store, slug).recipe.max_rounds else None
+
+
+def round_run_id(experiment: Experiment, round_number: int) -> str:
+    """The Dag run id of a round: the same however often it is asked for, another once the experiment was made anew."""
+    created = re.sub(r"[^0-9A-Za-z]", "", experiment.created_at.split("+")[0])
+    return f"{experiment.slug}__{created}__round_{round_number:03d}"
+
+
+def shard_labels(count: int) -> list[str]:
+    """What `--shard` of each worker says, e.g. ``["1/2", "2/2"]``."""
+    return [f"{index}/{count}" for index in range(1, count + 1)]
+
+
+def _check_order(store: Store, experiment: Experiment, round_number: int) -> None:
+    slug = experiment.slug
+    if any(manifest.round > round_number for manifest in read_manifests(store, slug)):
+        raise UserError(
+            f"Round {round_number} of {slug!r} has a successor and cannot run again: "
+            "start an experiment of another name instead."
+        )
+    if round_number == 0 or read_manifest(store, slug, round_number, "summarize"):
+        return
+    previous = read_manifest(store, slug, round_number - 1, "summarize")
+    if previous is None:
+        raise UserError(f"Round {round_number} of {slug!r} cannot start: round {round_number - 1} is not finished.")
+    reason = previous.notes.get("stop_reason")
+    if round_number > experiment.recipe.max_rounds:
+        reason = f"max_rounds={experiment.recipe.max_rounds}"
+    if reason:
+        raise UserError(
+            f"Experiment {slug!r} ended with round {round_number - 1} ({reason}): "
+            "start an experiment of another name, or trigger it with its recipe and a larger max_rounds."
+        )
+
+
+@contextmanager
+def _claims_locked(store: Store, slug: str) -> Iterator[Path]:
+    folder = store.lock_dir(slug) / "runs"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield folder
+
+
+def _read_claims(folder: Path) -> dict[int, str]:
+    files = sorted(folder.glob("round-*.run"))
+    return {int(path.stem.removeprefix("round-")): path.read_text(encoding="utf-8") for path in files}

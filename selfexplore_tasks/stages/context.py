@@ -1,0 +1,183 @@
+"""What every stage gets: the experiment, the round, its share of the work, and how to commit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.problems.model import Problem
+from selfexplore_tasks.prompts import PromptFormat
+from selfexplore_tasks.store.catalogue import connect, run_checks
+from selfexplore_tasks.store.experiments import Experiment, champion_before
+from selfexplore_tasks.store.home import Store
+from selfexplore_tasks.store.manifests import Manifest, installed_versions, read_manifest, write_manifest
+from selfexplore_tasks.store.parts import part_name, to_table, write_part
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from selfexplore_tasks.engines.protocol import Engine
+    from selfexplore_tasks.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """One run of one stage. ``shard_index`` is 0-based."""
+
+    store: Store
+    experiment: Experiment
+    round_number: int
+    stage: str
+    shard_index: int = 0
+    shard_count: int = 1
+    started: float = field(default_factory=time.monotonic)
+    started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.experiment.recipe
+
+    @property
+    def slug(self) -> str:
+        return self.experiment.slug
+
+    @property
+    def threads(self) -> int:
+        from selfexplore_tasks.engines.select import effective_threads
+
+        return effective_threads(self.recipe.engine.threads)
+
+    def manifest(self, stage: str, round_number: int | None = None) -> Manifest:
+        """The manifest of a stage this one builds on; raises UserError if that stage is not done."""
+        wanted = self.round_number if round_number is None else round_number
+        found = read_manifest(self.store, self.slug, wanted, stage)
+        if found is None:
+            raise UserError(f"Stage {self.stage} needs {stage} of round {wanted} of {self.slug!r}: run that first.")
+        return found
+
+    @property
+    def generator_id(self) -> str:
+        """The model that samples: the champion when the round starts."""
+        return champion_before(self.store, self.slug, self.round_number)
+
+    @property
+    def explorer_id(self) -> str:
+        """The model that explores and that DPO starts from: this round's RFT model, or the champion itself."""
+        return self.generator_id if self.skips_rft else f"{self.round_number}/rft"
+
+    @property
+    def skips_rft(self) -> bool:
+        return self.round_number > 1 and self.recipe.rft.later_rounds == "skip"
+
+    @property
+    def draws_explorer_rationales(self) -> bool:
+        """Whether wrong rationales are drawn afresh from the explorer (else the generator's are used)."""
+        return self.recipe.pairs.rationales_from == "explorer" and not self.skips_rft
+
+    @property
+    def pair_source_id(self) -> str:
+        """The model whose rationales become pairs."""
+        return self.explorer_id if self.draws_explorer_rationales else self.generator_id
+
+    def model_path(self, model_id: str) -> Path:
+        """Folder with weights and tokenizer of ``<round>/<name>``."""
+        path = self.store.model_dir(self.slug, model_id)
+        if model_id == "0/base" and not path.is_dir():
+            return Path(self.manifest("prepare", 0).notes["base_model"])
+        if not path.is_dir():
+            raise UserError(f"Model {model_id} of {self.slug!r} is not in {path}: it was pruned or never trained.")
+        return path
+
+    def prompts(self, model_id: str) -> PromptFormat:
+        """The recipe's prompt, for the tokenizer of a model."""
+        return PromptFormat(self.recipe.prompt, self.model_path(model_id))
+
+    @contextmanager
+    def engine(self, model_id: str) -> Iterator[Engine]:
+        """The model loaded for generation; closed at the end."""
+        from selfexplore_tasks.engines.select import open_engine
+
+        scratch = self.recipe.model.scratch
+        engine = open_engine(
+            self.recipe.engine,
+            self.model_path(model_id),
+            dtype=self.recipe.model.dtype,
+            context_length=scratch.context_length if scratch else None,
+            seed=self.recipe.seed,
+        )
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+    def part_path(self, table: str, chunk: int = 0) -> Path:
+        return self.store.table_dir(table, self.slug, self.round_number) / part_name(self.stage, chunk)
+
+    def write_rows(self, table: str, rows: Sequence[Mapping[str, Any]] | pa.Table, chunk: int = 0) -> Path:
+        """Write one part of ``table``; it becomes visible with the manifest."""
+        path = self.part_path(table, chunk)
+        content = rows if isinstance(rows, pa.Table) else to_table(table, rows)
+        seconds = time.monotonic() - self.started
+        write_part(path, content, recipe_hash=self.experiment.recipe_hash, seconds=seconds)
+        return path
+
+    @contextmanager
+    def catalogue(self, pending: Mapping[str, Sequence[Path]] | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+        connection = connect(self.store, [self.slug], pending)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def query(self, sql: str, **values: object) -> list[dict[str, Any]]:
+        """Rows of one SELECT over the experiment's views; ``$experiment`` and ``$round`` are given."""
+        with self.catalogue() as connection:
+            given = {"experiment": self.slug, "round": self.round_number, **values}
+            used = {name: value for name, value in given.items() if f"${name}" in sql}
+            rows: list[dict[str, Any]] = connection.sql(sql, params=used).to_arrow_table().to_pylist()
+            return rows
+
+    def problems(self, *splits: str) -> list[Problem]:
+        """The experiment's problems of these splits, in order of their ids."""
+        listed = ", ".join(f"'{split}'" for split in splits)
+        columns = ", ".join(Problem.__dataclass_fields__)
+        rows = self.query(f"select {columns} from problems where split in ({listed}) order by problem_id")
+        return [Problem(**row) for row in rows]
+
+    def commit(
+        self,
+        parts: Mapping[str, Sequence[Path]],
+        *,
+        row_counts: Mapping[str, int],
+        token_count: int = 0,
+        notes: Mapping[str, Any] | None = None,
+        seconds: float | None = None,
+    ) -> Manifest:
+        """Run the stage's checks over its parts, then write the manifest that makes them visible."""
+        with self.catalogue(parts) as connection:
+            run_checks(connection, self.stage, slug=self.slug, round_number=self.round_number)
+        manifest = Manifest(
+            experiment=self.slug,
+            round=self.round_number,
+            stage=self.stage,
+            recipe_hash=self.experiment.recipe_hash,
+            seed=self.recipe.seed,
+            started_at=self.started_at,
+            finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            seconds=round(time.monotonic() - self.started if seconds is None else seconds, 3),
+            token_count=token_count,
+            row_counts=dict(row_counts),
+            parts={table: [path.name for path in paths] for table, paths in parts.items()},
+            notes=dict(notes or {}),
+            versions=installed_versions(),
+        )
+        write_manifest(self.store, manifest)
+        return manifest

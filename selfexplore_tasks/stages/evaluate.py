@@ -1,0 +1,114 @@
+"""Evaluate (method, step 10): greedy answers of the round's models on dev and test, every completion kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from selfexplore_tasks.grading import Grader, GradeRequest
+from selfexplore_tasks.problems.model import Problem
+from selfexplore_tasks.progress import Progress
+from selfexplore_tasks.prompts import PromptFormat
+from selfexplore_tasks.seeds import derive_seed
+from selfexplore_tasks.stages.chunks import Rows, finish_chunks, work_chunks
+from selfexplore_tasks.stages.context import StageContext
+from selfexplore_tasks.store.manifests import Manifest
+
+if TYPE_CHECKING:
+    from selfexplore_tasks.engines.protocol import Engine
+
+
+def run(context: StageContext) -> Manifest | None:
+    """Write `evaluations` for every model the round made (round 0: the first generator)."""
+    problems = context.problems("dev", "test")
+    versions = {split: _version([p for p in problems if p.split == split]) for split in ("dev", "test")}
+    models = evaluated_models(context)
+    paths: list[Path] = []
+    for model_id in models:
+        paths += _evaluate_model(context, model_id, problems, versions, len(paths))
+    return finish_chunks(context, "evaluations", paths, {"models": models, "benchmark_versions": versions})
+
+
+def evaluated_models(context: StageContext) -> list[str]:
+    """Model ids the round made, in order of training; models of earlier rounds are evaluated already."""
+    stages = ("sft",) if context.round_number == 0 else ("rft", "dpo")
+    made = [str(context.manifest(stage).notes["model_id"]) for stage in stages]
+    return [model for model in dict.fromkeys(made) if model.startswith(f"{context.round_number}/")]
+
+
+def _evaluate_model(
+    context: StageContext, model_id: str, problems: Sequence[Problem], versions: dict[str, str], first_chunk: int
+) -> list[Path]:
+    prompts = context.prompts(model_id)
+    with context.engine(model_id) as engine, Grader(answer_phrase=context.recipe.prompt.answer_phrase) as grader:
+
+        def work(chunk: Sequence[Problem], progress: Progress) -> Rows:
+            return _answer(context, model_id, chunk, versions, prompts, engine, grader, progress)
+
+        return work_chunks(
+            context,
+            "evaluations",
+            problems,
+            chunk_size=context.recipe.evaluate.chunk_size,
+            unit="problems",
+            work=work,
+            label=f"evaluate {model_id}",
+            first_chunk=first_chunk,
+        )
+
+
+def _answer(
+    context: StageContext,
+    model_id: str,
+    problems: Sequence[Problem],
+    versions: dict[str, str],
+    prompts: PromptFormat,
+    engine: Engine,
+    grader: Grader,
+    progress: Progress,
+) -> Rows:
+    from selfexplore_tasks.engines.protocol import GenerationRequest
+
+    requests = [
+        GenerationRequest(
+            prompt_token_ids=prompts.prompt_ids(problem.question),
+            n=1,
+            temperature=0.0,
+            top_p=1.0,
+            max_new_tokens=context.recipe.evaluate.max_new_tokens,
+            stop=context.recipe.prompt.stop,
+            seed=derive_seed(context.recipe.seed, "evaluate", problem.problem_id),
+        )
+        for problem in problems
+    ]
+    completions = [completions[0] for completions in engine.generate(requests, progress.advance)]
+    grades = grader.grade(
+        [
+            GradeRequest(done.text, p.gold_answer, done.finish_reason)
+            for p, done in zip(problems, completions, strict=True)
+        ]
+    )
+    return [
+        {
+            "model_id": model_id,
+            "benchmark": problem.source,
+            "benchmark_version": versions[problem.split],
+            "split": problem.split,
+            "problem_id": problem.problem_id,
+            "text": done.text,
+            "answer": grade.answer,
+            "is_correct_strict": grade.is_correct_strict,
+            "is_correct_flexible": grade.is_correct_flexible,
+            "finish_reason": done.finish_reason,
+            "token_count": len(done.token_ids),
+        }
+        for problem, done, grade in zip(problems, completions, grades, strict=True)
+    ]
+
+
+def _version(problems: Sequence[Problem]) -> str:
+    """A hash that changes when a benchmark's problems or golds change."""
+    lines = sorted(f"{problem.problem_id}\t{problem.gold_answer}" for problem in problems)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]

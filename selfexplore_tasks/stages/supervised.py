@@ -1,0 +1,87 @@
+"""What SFT and RFT share: rationales become examples, the trainer runs, the result becomes a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from selfexplore_tasks.stages.context import StageContext
+from selfexplore_tasks.store.manifests import Manifest
+
+if TYPE_CHECKING:
+    from selfexplore_tasks.recipe import Training
+    from selfexplore_tasks.training.data import TrainingResult
+
+KEPT_LOG_LINES = 100
+
+
+def train_on_rationales(
+    context: StageContext,
+    *,
+    rows: Sequence[dict[str, Any]],
+    start_model_id: str,
+    model_id: str,
+    settings: Training,
+    seed_parts: Sequence[str | int],
+) -> Manifest:
+    """Fine-tune ``start_model_id`` on ``rows`` (question, text) into ``model_id``."""
+    from selfexplore_tasks.seeds import derive_seed
+    from selfexplore_tasks.training.data import TrainingExample
+    from selfexplore_tasks.training.sft import train_sft
+
+    prompts = context.prompts(start_model_id)
+    examples = [
+        TrainingExample(
+            prompts.prompt_ids(row["question"]),
+            (*prompts.completion_ids(row["question"], "", row["text"]), prompts.eos_token_id),
+        )
+        for row in rows
+    ]
+    with TrainingProgress(context.stage) as progress:
+        result = train_sft(
+            model_dir=context.model_path(start_model_id),
+            output_dir=context.store.model_dir(context.slug, model_id),
+            examples=examples,
+            settings=settings,
+            seed=derive_seed(context.recipe.seed, *seed_parts),
+            threads=context.threads,
+            on_progress=progress.update,
+        )
+    return context.commit(
+        {},
+        row_counts={"examples": len(examples), "too_long": result.too_long_count},
+        token_count=result.token_count,
+        notes={"model_id": model_id, "start_model_id": start_model_id, **training_notes(result)},
+    )
+
+
+class TrainingProgress:
+    """Adapts a trainer's callback to `Progress`, whose total is known with the first step only."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._progress: Any = None
+        self._step = 0
+
+    def update(self, step: int, total: int, logs: dict[str, float]) -> None:
+        from selfexplore_tasks.progress import Progress
+
+        if self._progress is None:
+            self._progress = Progress(self._label, total, "steps", step - 1).__enter__()
+            self._step = step - 1
+        note = f"loss {logs['loss']:.4f}" if "loss" in logs else ""
+        self._progress.advance(step - self._step, note)
+        self._step = step
+
+    def __enter__(self) -> TrainingProgress:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self._progress is not None:
+            self._progress.__exit__(*error)
+
+
+def training_notes(result: TrainingResult) -> dict[str, Any]:
+    """What a manifest keeps of a training run: steps, final metrics and an evenly thinned loss curve."""
+    stride = max(1, len(result.log_history) // KEPT_LOG_LINES)
+    return {"steps": result.step_count, "metrics": result.metrics, "log": result.log_history[::stride]}

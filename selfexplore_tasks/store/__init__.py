@@ -1,0 +1,13 @@
+"""Where everything an experiment makes lives; the only place that knows paths and file layout.
+
+``$SELFEXPLORE_HOME`` holds::
+
+    experiments/<slug>.json                                   recipe, overrides, versions; written once
+    tables/<table>/experiment=<slug>/round=<NNN>/part-*.parquet
+    manifests/<slug>/round=<NNN>/<stage>.json                 written last: the commit marker
+    models/<slug>/round=<NNN>/{base,sft,rft,policy}/          weights, tokenizer, training log
+    locks/<slug>/                                             one lock file per live stage
+
+Invariants: parquet is the truth; a part is written under a temporary name, fsynced and renamed; readers trust
+only parts that a manifest names; a manifest appears after everything it names is on disk.
+"""

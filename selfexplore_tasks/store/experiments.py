@@ -1,0 +1,137 @@
+"""Experiments: a name, a frozen recipe, and the rounds that exist."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.recipe import Recipe
+from selfexplore_tasks.recipe_files import changed_fields, load_recipe, recipe_hash
+from selfexplore_tasks.store.files import write_json
+from selfexplore_tasks.store.home import Store, check_slug
+from selfexplore_tasks.store.locks import live_stages
+from selfexplore_tasks.store.manifests import installed_versions, read_manifest
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment as stored in ``experiments/<slug>.json``."""
+
+    slug: str
+    recipe: Recipe
+    recipe_hash: str
+    created_at: str
+
+
+def open_experiment(
+    store: Store, slug: str, recipe_name: str | None, overrides: dict[str, object] | None = None
+) -> Experiment:
+    """Return the experiment, creating it when it is new; everything that can be checked is checked first.
+
+    Args:
+        recipe_name: a shipped recipe's name or a YAML file; None opens an existing experiment as it is.
+        overrides: dotted recipe keys, e.g. ``{"sample.n": 4}``. ``max_rounds`` and ``shards`` may differ from the
+            stored ones (they do not change results) and are then updated.
+
+    Raises:
+        UserError: bad name or recipe, unwritable store, unusable model or problems, or the name is taken by
+            an experiment with another recipe. Nothing has been written then.
+    """
+    check_slug(slug)
+    exists = store.experiment_file(slug).exists()
+    if recipe_name is None:
+        if not exists:
+            raise UserError(f"Experiment {slug!r} does not exist yet: give it a recipe (selfexplore recipe list).")
+        return load_experiment(store, slug)
+    recipe = load_recipe(recipe_name, overrides)
+    store.check_writable()
+    if exists:
+        stored = load_experiment(store, slug)
+        _check_same_recipe(stored, recipe)
+        if stored.recipe == recipe:
+            return stored
+        return _save(store, slug, recipe, stored.created_at)
+    _check_inputs(recipe)
+    return _save(store, slug, recipe, datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def load_experiment(store: Store, slug: str) -> Experiment:
+    """Return an existing experiment; raises UserError if there is none of that name."""
+    path = store.experiment_file(slug)
+    if not path.exists():
+        known = ", ".join(experiment_names(store)) or "none yet"
+        raise UserError(f"Experiment {slug!r} does not exist in {store.root} (there: {known}).")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return Experiment(
+        slug=slug,
+        recipe=Recipe.model_validate(content["recipe"]),
+        recipe_hash=content["recipe_hash"],
+        created_at=content["created_at"],
+    )
+
+
+def experiment_names(store: Store) -> list[str]:
+    return sorted(path.stem for path in (store.root / "experiments").glob("*.json"))
+
+
+def last_round(store: Store, slug: str) -> int | None:
+    """The last round that was summarized; None if not even round 0 was."""
+    folder = store.root / "manifests" / check_slug(slug)
+    done = [int(path.parent.name.removeprefix("round=")) for path in folder.glob("round=*/summarize.json")]
+    return max(done, default=None)
+
+
+def champion_before(store: Store, slug: str, round_number: int) -> str:
+    """Model id of the champion a round starts from; raises UserError while the round before is not finished."""
+    manifest = read_manifest(store, slug, round_number - 1, "summarize")
+    if manifest is None:
+        raise UserError(f"Round {round_number} of {slug!r} cannot start: round {round_number - 1} is not finished.")
+    return str(manifest.notes["champion"])
+
+
+def delete_experiment(store: Store, slug: str) -> None:
+    """Remove everything the experiment made; raises UserError if it does not exist or a stage of it runs."""
+    load_experiment(store, slug)
+    live = live_stages(store, slug)
+    if live:
+        raise UserError(f"Experiment {slug!r} is live: {live[0]} is running. Stop it before deleting.")
+    for folder in store.experiment_dirs(slug):
+        shutil.rmtree(folder, ignore_errors=True)
+    store.experiment_file(slug).unlink()
+    shutil.rmtree(store.lock_dir(slug), ignore_errors=True)
+
+
+def _save(store: Store, slug: str, recipe: Recipe, created_at: str) -> Experiment:
+    experiment = Experiment(slug, recipe, recipe_hash(recipe), created_at)
+    content = {
+        "recipe": recipe.model_dump(mode="json"),
+        "recipe_hash": experiment.recipe_hash,
+        "created_at": created_at,
+        "versions": installed_versions(),
+    }
+    write_json(store.experiment_file(slug), content)
+    return experiment
+
+
+def _check_same_recipe(stored: Experiment, recipe: Recipe) -> None:
+    if recipe_hash(recipe) == stored.recipe_hash:
+        return
+    fields = changed_fields(stored.recipe, recipe)
+    raise UserError(
+        f"Experiment {stored.slug!r} was made with another recipe (different: {', '.join(fields)}): "
+        "choose another experiment name, or delete it with `selfexplore experiments delete`."
+    )
+
+
+def _check_inputs(recipe: Recipe) -> None:
+    """Look at the model and every problem before anything is written."""
+    from selfexplore_tasks.engines.select import choose_engine
+    from selfexplore_tasks.problems.splits import load_problems
+    from selfexplore_tasks.training.base_model import check_model
+
+    check_model(recipe.model)
+    choose_engine(recipe.engine.kind)
+    load_problems(recipe.problems, seed=recipe.seed, answer_phrase=recipe.prompt.answer_phrase)

@@ -1,0 +1,69 @@
+"""The store's root folder and every path below it."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from selfexplore_tasks.errors import UserError
+
+SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}(\.[A-Za-z0-9_-]+)*")
+
+
+def check_slug(slug: str) -> str:
+    """Return ``slug`` if it may name an experiment; raise UserError for anything that could leave the store."""
+    if not SLUG.fullmatch(slug) or len(slug) > 64:
+        raise UserError(
+            f"{slug!r} cannot name an experiment: use 1 to 64 letters, digits, '-', '_' or single dots, "
+            "beginning with a letter or digit."
+        )
+    return slug
+
+
+@dataclass(frozen=True)
+class Store:
+    """Everything below ``root`` (``$SELFEXPLORE_HOME``, by default ``~/.selfexplore``)."""
+
+    root: Path
+
+    @classmethod
+    def from_environment(cls) -> Store:
+        return cls(Path(os.environ.get("SELFEXPLORE_HOME") or Path.home() / ".selfexplore").expanduser().absolute())
+
+    def check_writable(self) -> None:
+        """Raise UserError if an experiment could not be written here; creates nothing."""
+        existing = next(path for path in (self.root, *self.root.parents) if path.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+            raise UserError(
+                f"The store {self.root} cannot be written ({existing} is not a writable folder): "
+                "set SELFEXPLORE_HOME to a folder you own."
+            )
+
+    def experiment_file(self, slug: str) -> Path:
+        return self.root / "experiments" / f"{check_slug(slug)}.json"
+
+    def table_dir(self, table: str, slug: str, round_number: int) -> Path:
+        return self.root / "tables" / table / f"experiment={check_slug(slug)}" / _round_key(round_number)
+
+    def model_dir(self, slug: str, model_id: str) -> Path:
+        """Folder of ``<round>/<name>``, e.g. ``1/policy``."""
+        round_text, name = model_id.split("/")
+        return self.root / "models" / check_slug(slug) / _round_key(int(round_text)) / name
+
+    def manifest_file(self, slug: str, round_number: int, stage: str) -> Path:
+        return self.root / "manifests" / check_slug(slug) / _round_key(round_number) / f"{stage}.json"
+
+    def lock_dir(self, slug: str) -> Path:
+        return self.root / "locks" / check_slug(slug)
+
+    def experiment_dirs(self, slug: str) -> list[Path]:
+        """Every folder that belongs to one experiment, in the order in which they may be deleted."""
+        slug = check_slug(slug)
+        tables = sorted((self.root / "tables").glob(f"*/experiment={slug}"))
+        return [self.root / "manifests" / slug, *tables, self.root / "models" / slug]
+
+
+def _round_key(round_number: int) -> str:
+    return f"round={round_number:03d}"

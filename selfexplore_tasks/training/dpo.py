@@ -1,0 +1,97 @@
+"""Direct preference optimisation on granular pairs (method, step 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from selfexplore_tasks.recipe import Dpo
+from selfexplore_tasks.training.common import Job, lora_config, make_job, run_training
+from selfexplore_tasks.training.data import OnProgress, PreferenceExample, TrainingResult
+from selfexplore_tasks.training.device import use_one_gpu
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+
+    from selfexplore_tasks.training.trainers import StepDPOTrainer
+
+
+def train_dpo(
+    *,
+    model_dir: Path,
+    output_dir: Path,
+    examples: Sequence[PreferenceExample],
+    settings: Dpo,
+    seed: int,
+    threads: int,
+    on_progress: OnProgress | None = None,
+) -> TrainingResult:
+    """Train the model in ``model_dir`` on preference pairs, with itself as the reference, into ``output_dir``.
+
+    The reference's log-probs are computed once before the first step. Pairs whose prompt with the longer answer
+    exceeds ``settings.max_length`` are left out and counted. The log has ``rewards/chosen``,
+    ``rewards/rejected``, ``rewards/margins``, ``rewards/accuracies``, ``logps/chosen`` and ``logps/rejected``.
+    Raises UserError when no pair is left or not even one fits in memory.
+    """
+    job, kept = make_job(
+        kind="dpo",
+        model_dir=model_dir,
+        output_dir=output_dir,
+        examples=examples,
+        settings=settings,
+        seed=seed,
+        threads=threads,
+    )
+
+    def build(
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        arguments: dict[str, Any],
+        callbacks: list[TrainerCallback],
+    ) -> StepDPOTrainer:
+        return dpo_trainer(job, settings.beta, kept, model, tokenizer, arguments, callbacks)
+
+    return run_training(job, build, on_progress)
+
+
+def dpo_trainer(
+    job: Job,
+    beta: float,
+    examples: Sequence[PreferenceExample],
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    arguments: dict[str, Any],
+    callbacks: list[TrainerCallback],
+) -> StepDPOTrainer:
+    """Return the trainer over the pairs' token ids as they are."""
+    from datasets import Dataset
+    from trl.trainer.dpo_config import DPOConfig
+
+    from selfexplore_tasks.training.trainers import StepDPOTrainer
+
+    columns = {
+        "prompt_ids": [list(e.prompt_ids) for e in examples],
+        "chosen_ids": [list(e.chosen_ids) for e in examples],
+        "rejected_ids": [list(e.rejected_ids) for e in examples],
+    }
+    config = DPOConfig(
+        **arguments,
+        beta=beta,
+        loss_type=["sigmoid"],
+        label_smoothing=0.0,
+        max_length=job.settings.max_length,
+        truncation_mode="keep_start",
+        disable_dropout=True,
+        precompute_ref_log_probs=True,
+    )
+    use_one_gpu(config)
+    return StepDPOTrainer(
+        model=model,
+        args=config,
+        train_dataset=Dataset.from_dict(columns),
+        processing_class=tokenizer,
+        callbacks=callbacks,
+        peft_config=lora_config(job.settings),
+        order=job.order,
+    )

@@ -1,0 +1,96 @@
+"""Supervised fine-tuning (method, steps 1 and 5): the loss is taken on the completion only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from selfexplore_tasks.recipe import Training
+from selfexplore_tasks.training.common import Job, lora_config, make_job, run_training
+from selfexplore_tasks.training.data import OnProgress, TrainingExample, TrainingResult
+from selfexplore_tasks.training.device import use_one_gpu
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+
+    from selfexplore_tasks.training.trainers import CompletionTrainer
+
+IGNORED_LABEL = -100
+
+
+def train_sft(
+    *,
+    model_dir: Path,
+    output_dir: Path,
+    examples: Sequence[TrainingExample],
+    settings: Training,
+    seed: int,
+    threads: int,
+    epochs: float | None = None,
+    learning_rate: float | None = None,
+    on_progress: OnProgress | None = None,
+) -> TrainingResult:
+    """Fine-tune the model in ``model_dir`` on ``examples`` and publish it as ``output_dir``.
+
+    ``epochs`` and ``learning_rate`` replace those of ``settings`` where given. Examples longer than
+    ``settings.max_length`` are left out and counted. Examples are not packed: without FlashAttention they would
+    see each other. Raises UserError when no example is left or not even one fits in memory.
+    """
+    changes = {"epochs": epochs, "learning_rate": learning_rate}
+    settings = settings.model_copy(update={name: value for name, value in changes.items() if value is not None})
+    job, kept = make_job(
+        kind="sft",
+        model_dir=model_dir,
+        output_dir=output_dir,
+        examples=examples,
+        settings=settings,
+        seed=seed,
+        threads=threads,
+    )
+
+    def build(
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        arguments: dict[str, Any],
+        callbacks: list[TrainerCallback],
+    ) -> CompletionTrainer:
+        return sft_trainer(job, kept, model, tokenizer, arguments, callbacks)
+
+    return run_training(job, build, on_progress)
+
+
+def sft_trainer(
+    job: Job,
+    examples: Sequence[TrainingExample],
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    arguments: dict[str, Any],
+    callbacks: list[TrainerCallback],
+) -> CompletionTrainer:
+    """Return the trainer over ready labels: TRL's preparation is skipped, nothing is appended or cut."""
+    from datasets import Dataset
+    from trl.trainer.sft_config import SFTConfig
+
+    from selfexplore_tasks.training.trainers import CompletionTrainer
+
+    labels = [[IGNORED_LABEL] * len(e.prompt_ids) + list(e.completion_ids) for e in examples]
+    input_ids = [[*e.prompt_ids, *e.completion_ids] for e in examples]
+    config = SFTConfig(
+        **arguments,
+        loss_type="nll",
+        max_length=None,
+        packing=False,
+        padding_free=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
+    use_one_gpu(config)
+    return CompletionTrainer(
+        model=model,
+        args=config,
+        train_dataset=Dataset.from_dict({"input_ids": input_ids, "labels": labels}),
+        processing_class=tokenizer,
+        callbacks=callbacks,
+        peft_config=lora_config(job.settings),
+        order=job.order,
+    )

@@ -1,0 +1,8 @@
+-- At which step do wrong rationales first go wrong?
+select
+    round,
+    first_pit_step,
+    rationale_count,
+    bar(rationale_count, 0, max(rationale_count) over (), 40) as share
+from first_pit_histogram
+order by experiment, round, first_pit_step nulls last

@@ -1,0 +1,176 @@
+"""DPO on token ids: what the trainer really sees, and what it learns from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.recipe import Dpo, Lora
+from selfexplore_tasks.training.common import load_start, make_job, training_arguments
+from selfexplore_tasks.training.data import PreferenceExample, TrainingResult, preference_example
+from selfexplore_tasks.training.dpo import dpo_trainer, train_dpo
+from selfexplore_tasks.training.partial import PartialRun
+from selfexplore_tasks.training.trainers import StepDPOTrainer
+
+EOS = 0
+
+
+def _trainer(model_dir: Path, folder: Path, pairs: list[PreferenceExample], settings: Dpo) -> StepDPOTrainer:
+    job, kept = make_job(
+        kind="dpo",
+        model_dir=model_dir,
+        output_dir=folder / "policy",
+        examples=pairs,
+        settings=settings,
+        seed=7,
+        threads=1,
+    )
+    model, tokenizer = load_start(model_dir)
+    arguments = training_arguments(job, PartialRun.open(job.output_dir, "x", settings.micro_batch_size))
+    return dpo_trainer(job, settings.beta, kept, model, tokenizer, arguments, [])
+
+
+def _train(model_dir: Path, output_dir: Path, pairs: list[PreferenceExample], settings: Dpo) -> TrainingResult:
+    return train_dpo(model_dir=model_dir, output_dir=output_dir, examples=pairs, settings=settings, seed=7, threads=1)
+
+
+def test_eos_ends_chosen_and_never_rejected_in_the_trainers_own_batches(
+    tiny_model_dir: Path, tmp_path: Path, pairs: list[PreferenceExample], dpo_settings: Dpo
+) -> None:
+    trainer = _trainer(tiny_model_dir, tmp_path, pairs, dpo_settings)
+    answers = set()
+    for batch in trainer.get_train_dataloader():
+        chosen, rejected = (
+            [
+                tuple(ids[mask.bool()].tolist())
+                for ids, mask in zip(
+                    batch["input_ids"].chunk(2)[half], batch["completion_mask"].chunk(2)[half], strict=True
+                )
+            ]
+            for half in (0, 1)
+        )
+        assert all(ids[-1] == EOS and EOS not in ids[:-1] for ids in chosen)
+        assert all(EOS not in ids for ids in rejected)
+        answers.update(zip(chosen, rejected, strict=True))
+    assert answers == {(pair.chosen_ids, pair.rejected_ids) for pair in pairs}
+
+
+def test_token_ids_reach_the_batch_untouched_and_padding_is_no_answer(
+    tiny_model_dir: Path, tmp_path: Path, dpo_settings: Dpo
+) -> None:
+    pairs = [preference_example([5, 6], [7, 8, 9], [10], EOS), preference_example([5], [7], [11, 12], EOS)]
+    trainer = _trainer(tiny_model_dir, tmp_path, pairs, dpo_settings)
+    batch = trainer.data_collator([dict(row) for row in trainer.train_dataset])
+    pad = 1
+    assert batch["input_ids"].tolist() == [
+        [5, 6, 7, 8, 9, EOS],
+        [5, 7, EOS, pad, pad, pad],
+        [5, 6, 10, pad, pad, pad],
+        [5, 11, 12, pad, pad, pad],
+    ]
+    assert batch["completion_mask"].tolist() == [
+        [0, 0, 1, 1, 1, 1],
+        [0, 1, 1, 0, 0, 0],
+        [0, 0, 1, 0, 0, 0],
+        [0, 1, 1, 0, 0, 0],
+    ]
+
+
+def test_loss_and_reference_are_trls(
+    tiny_model_dir: Path, tmp_path: Path, pairs: list[PreferenceExample], dpo_settings: Dpo
+) -> None:
+    from trl import DPOTrainer
+
+    trainer = _trainer(tiny_model_dir, tmp_path, pairs, dpo_settings)
+    batch = next(iter(trainer.get_train_dataloader()))
+    chosen, rejected = trainer.compute_ref_log_probs(trainer.model, batch)
+    torch.testing.assert_close(batch["ref_chosen_logps"], chosen, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(batch["ref_rejected_logps"], rejected, atol=1e-4, rtol=1e-5)
+    batch["ref_chosen_logps"] = chosen - torch.linspace(-8, 8, len(chosen))
+    trainer.model.train()
+    with torch.no_grad():
+        ours = trainer._compute_loss(trainer.model, batch, False)
+        noted = {name: values[-1] for name, values in trainer._metrics["train"].items()}
+        trainer._metrics["train"].clear()
+        theirs = DPOTrainer._compute_loss(trainer, trainer.model, batch, False)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    for name, value in noted.items():
+        assert value == pytest.approx(trainer._metrics["train"][name][-1], abs=1e-3), name
+
+
+def test_training_prefers_chosen_repeatably(
+    tiny_model_dir: Path, tmp_path: Path, pairs: list[PreferenceExample], dpo_settings: Dpo
+) -> None:
+    results = [_train(tiny_model_dir, tmp_path / name, pairs, dpo_settings) for name in ("a", "b")]
+    history = results[0].log_history
+    assert history[0]["loss"] == pytest.approx(0.6931, abs=1e-3)
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert history[-1]["rewards/margins"] > 0.0
+    assert {"rewards/chosen", "rewards/accuracies", "logps/chosen", "logps/rejected"} <= history[0].keys()
+    assert results[0].token_count == 2 * sum(pair.token_count for pair in pairs)
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("a", "b"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+class Killed(Exception):
+    """Stands for a process that dies in the middle."""
+
+
+def test_killed_run_goes_on_against_the_same_reference(
+    tiny_model_dir: Path, tmp_path: Path, pairs: list[PreferenceExample], dpo_settings: Dpo
+) -> None:
+    _train(tiny_model_dir, tmp_path / "whole", pairs, dpo_settings)
+
+    def die(step: int, total: int, logs: dict[str, float]) -> None:
+        if step == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train_dpo(
+            model_dir=tiny_model_dir,
+            output_dir=tmp_path / "killed",
+            examples=pairs,
+            settings=dpo_settings,
+            seed=7,
+            threads=1,
+            on_progress=die,
+        )
+    _train(tiny_model_dir, tmp_path / "killed", pairs, dpo_settings)
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_lora_with_checkpointing_trains_and_merges(
+    tiny_model_dir: Path, tmp_path: Path, pairs: list[PreferenceExample], dpo_settings: Dpo, precision: str
+) -> None:
+    changes = {"lora": Lora(rank=4, alpha=8), "gradient_checkpointing": True, "precision": precision}
+    settings = dpo_settings.model_copy(update={**changes, "learning_rate": 1e-2})
+    result = _train(tiny_model_dir, tmp_path / "policy", pairs, settings)
+    assert result.log_history[-1]["rewards/margins"] > result.log_history[0]["rewards/margins"]
+    start = load_file(tiny_model_dir / "model.safetensors")
+    trained = load_file(tmp_path / "policy" / "model.safetensors")
+    assert start.keys() == trained.keys()
+    assert not torch.equal(start["model.layers.0.mlp.up_proj.weight"], trained["model.layers.0.mlp.up_proj.weight"])
+
+
+def test_too_long_pairs_are_left_out_and_counted(
+    tiny_model_dir: Path, tmp_path: Path, pairs: list[PreferenceExample], dpo_settings: Dpo
+) -> None:
+    long_rejected = PreferenceExample((2, 3), (4, EOS), (5,) * 63)
+    result = _train(tiny_model_dir, tmp_path / "policy", [*pairs, long_rejected], dpo_settings)
+    assert (result.example_count, result.too_long_count) == (len(pairs), 1)
+
+
+def test_no_pairs_is_a_clear_error(tiny_model_dir: Path, tmp_path: Path, dpo_settings: Dpo) -> None:
+    with pytest.raises(UserError, match="the dpo set for policy is empty"):
+        _train(tiny_model_dir, tmp_path / "policy", [], dpo_settings)
+
+
+def test_an_empty_answer_is_no_pair() -> None:
+    with pytest.raises(ValueError, match="rejected_ids is empty"):
+        preference_example([1], [2], [], EOS)
