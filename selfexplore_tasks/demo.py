@@ -14,7 +14,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from selfexplore_tasks.airflow_api import ApiError, TaskState
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.local_airflow import REPOSITORY, ROUND_DAG, USER, LocalAirflow, free_port
 from selfexplore_tasks.planning import following_round, round_run_id
+from selfexplore_tasks.stages.names import stages_of
 from selfexplore_tasks.store.experiments import delete_experiment, load_experiment
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.manifests import read_manifest
@@ -37,8 +38,6 @@ POLL_S = 1.0
 PLAIN_INTERVAL_S = 15.0
 TAIL_BYTES = 65_536
 FAILURE_LINES = 25
-# Not stages of the method: shown only if they fail.
-WIRING = frozenset({"open_experiment", "choose_stages", "gate", "next_round"})
 
 
 class DemoFailed(Exception):
@@ -108,7 +107,7 @@ class Follower:
     def _show(self, run_id: str, number: int, tasks: list[TaskState]) -> None:
         by_stage: dict[str, list[TaskState]] = {}
         for task in tasks:
-            if task.task_id not in WIRING:
+            if task.task_id in stages_of(number):
                 by_stage.setdefault(task.task_id, []).append(task)
         for stage, shards in by_stage.items():
             if stage in self._settled:
@@ -119,7 +118,8 @@ class Follower:
                 seconds = max(task.seconds or 0.0 for task in shards)
                 self.screen.settle(f"round {number}  {stage:<15} {seconds:6.1f} s  {self._counts(number, stage)}")
             elif running:
-                since = time.monotonic() - self._since.setdefault(stage, time.monotonic())
+                now = time.monotonic()
+                since = now - self._since.setdefault(stage, now)
                 retry = f" (try {running[0].try_number})" if running[0].try_number > 1 else ""
                 lines = self._log(run_id, running[0], STAGE_LOGGER)
                 self.screen.update(
@@ -171,7 +171,7 @@ def run_demo(store: Store, airflow: LocalAirflow, *, rounds: int, seed: int | No
     from selfexplore_tasks.report import round_report
 
     screen = Screen()
-    screen.settle(f"Recipe {RECIPE}, {rounds} rounds; data in {store.root}")
+    screen.settle(f"Recipe {RECIPE}, rounds: {rounds}, data in {store.root}")
     conf: dict[str, object] = {"experiment": SLUG, "recipe": RECIPE, "max_rounds": rounds}
     if seed is not None:
         conf["seed"] = seed
@@ -184,6 +184,8 @@ def run_demo(store: Store, airflow: LocalAirflow, *, rounds: int, seed: int | No
         airflow.api.trigger(ROUND_DAG, FIRST_RUN, conf)
         Follower(airflow, store, screen).follow(FIRST_RUN)
     finally:
+        # A second Ctrl-C, or the terminal's and make's at once, must not leave half of it running.
+        _handle_signals(signal.SIG_IGN)
         screen.settle("Stopping Airflow ...")
         airflow.stop()
     print(f"\n{round_report(store, SLUG)}")
@@ -201,6 +203,11 @@ def only_demo(folder: Path) -> Iterator[None]:
         yield
 
 
+def _handle_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
+
+
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
@@ -211,7 +218,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seed", type=int)
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    _handle_signals(_interrupt)
     folder = REPOSITORY / ".run" / "demo"
     os.environ.setdefault("SELFEXPLORE_HOME", str(REPOSITORY / ".run" / "store"))
     store = Store.from_environment()

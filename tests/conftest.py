@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from selfexplore_tasks.stages.names import ROUND_STAGES, stages_of
+from selfexplore_tasks.stages.registry import run_stage
+from selfexplore_tasks.store.catalogue import connect
+from selfexplore_tasks.store.experiments import open_experiment
+from selfexplore_tasks.store.home import Store
 
 CORPUS = (
     "Eva has 18 + 8 = 26 shells now.\nTom gives away 4 shells, so 26 - 4 = 22 shells are left.\nThe answer is 22\n",
@@ -50,3 +60,109 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+# Runs every stage of a round in half a minute of one core; trained enough that some rationales are right, some wrong.
+ROUND_RECIPE = """
+name: mini
+description: Smallest recipe that runs every stage.
+seed: 1
+max_rounds: 2
+problems:
+  train: {{kind: file, path: {problems}, columns: {{rationale: rationale}}}}
+  train_count: 280
+  dev_count: 30
+  test_count: 30
+  rationale_count: 180
+model:
+  scratch: {{hidden_size: 64, layers: 2, heads: 4, intermediate_size: 128, vocab_size: 320, context_length: 128}}
+sft: {{epochs: 14, learning_rate: 5.0e-3, batch_size: 16, micro_batch_size: 16, max_length: 128, warmup_ratio: 0.1}}
+sample: {{n: 4, temperature: 1.0, max_new_tokens: 48, problems: answers_only, chunk_size: 15}}
+rft: {{epochs: 12, learning_rate: 5.0e-3, batch_size: 16, micro_batch_size: 16, max_length: 128}}
+pairs: {{problems: answers_only, rationales_from: explorer}}
+explore: {{k: 2, temperature: 1.0, max_new_tokens: 48, chunk_size: 5}}
+dpo: {{epochs: 1, learning_rate: 1.0e-5, batch_size: 8, micro_batch_size: 8, max_length: 128}}
+evaluate: {{max_new_tokens: 48, chunk_size: 20}}
+engine: {{kind: transformers, threads: 1}}
+"""
+ROUND_EXPERIMENT = "mini"
+
+
+@pytest.fixture(scope="session")
+def round_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe file over a problem file of 340 easy problems and three unusable rows."""
+    from selfexplore_tasks.problems.arithmetic import generate
+
+    made = generate(
+        340,
+        seed=1,
+        min_steps=1,
+        max_steps=2,
+        max_value=9,
+        start_range=(2, 4),
+        term_range=(1, 2),
+        factor_range=(2, 2),
+        divisor_range=(2, 2),
+    )
+    rows = [{"question": one.question, "answer": one.gold_answer, "rationale": one.gold_rationale} for one in made]
+    unusable = [rows[0], {**rows[1], "question": " "}, {**rows[2], "question": "No answer?", "answer": ""}]
+    folder = tmp_path_factory.mktemp("recipe")
+    problems = folder / "easy.jsonl"
+    problems.write_text("".join(f"{json.dumps(row)}\n" for row in [*rows, *unusable]), encoding="utf-8")
+    recipe = folder / "mini.yaml"
+    recipe.write_text(ROUND_RECIPE.format(problems=problems), encoding="utf-8")
+    return recipe
+
+
+def run_rounds(store: Store, recipe: Path, rounds: range) -> None:
+    """Run every stage of these rounds in this process."""
+    open_experiment(store, ROUND_EXPERIMENT, str(recipe))
+    for round_number in rounds:
+        for stage in stages_of(round_number):
+            run_stage(store, ROUND_EXPERIMENT, stage, round_number=round_number)
+
+
+@pytest.fixture(scope="session")
+def finished_store(tmp_path_factory: pytest.TempPathFactory, round_recipe: Path) -> Store:
+    """A store whose experiment ``mini`` has finished rounds 0 and 1. Read only: copy it with ``store_before``."""
+    store = Store(tmp_path_factory.mktemp("finished"))
+    run_rounds(store, round_recipe, range(2))
+    return store
+
+
+@pytest.fixture
+def store_before(finished_store: Store, tmp_path: Path) -> Callable[[str], Store]:
+    """Makes a copy of the finished store as it was before a stage of round 1."""
+
+    def copy(stage: str) -> Store:
+        root = tmp_path / "store"
+        shutil.copytree(finished_store.root, root)
+        for later in ROUND_STAGES[ROUND_STAGES.index(stage) :]:
+            (root / "manifests" / ROUND_EXPERIMENT / "round=001" / f"{later}.json").unlink()
+            for part in (root / "tables").glob(f"*/experiment={ROUND_EXPERIMENT}/round=001/part-{later}-*"):
+                part.unlink()
+        return Store(root)
+
+    return copy
+
+
+def read_rows(store: Store, sql: str) -> list[dict[str, Any]]:
+    """Rows of a query over the views of ``mini``."""
+    connection = connect(store, [ROUND_EXPERIMENT])
+    try:
+        rows: list[dict[str, Any]] = connection.sql(sql).to_arrow_table().to_pylist()
+        return rows
+    finally:
+        connection.close()
+
+
+@pytest.fixture(scope="session")
+def rows_of() -> Callable[[Store, str], list[dict[str, Any]]]:
+    """``rows_of(store, sql)``: rows of a query over the views of ``mini``."""
+    return read_rows
+
+
+@pytest.fixture(scope="session")
+def rounds_runner(round_recipe: Path) -> Callable[[Store, range], None]:
+    """``rounds_runner(store, rounds)``: run every stage of these rounds of ``mini``."""
+    return lambda store, rounds: run_rounds(store, round_recipe, rounds)

@@ -36,6 +36,9 @@ def run_stage(
         return done
     _check_order(store, slug, stage, round_number)
     with stage_lock(store, slug, round_number=round_number, stage=stage, shard=shard_index):
+        done = read_manifest(store, slug, round_number, stage)
+        if done is not None:  # another shard finished while this one waited for the lock
+            return done
         context = StageContext(store, experiment, round_number, stage, shard_index, shard_count)
         module_name, function = ("sample", "run_explorer") if stage == "sample_explorer" else (stage, "run")
         module = importlib.import_module(f"selfexplore_tasks.stages.{module_name}")

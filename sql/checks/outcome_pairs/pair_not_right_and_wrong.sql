@@ -4,12 +4,12 @@ select
     chosen.verdict as chosen_verdict,
     rejected.verdict as rejected_verdict
 from pairs
-inner join rationales as chosen
+left join rationales as chosen
     on
         pairs.experiment = chosen.experiment
         and pairs.round = chosen.round
         and pairs.chosen_rationale_id = chosen.rationale_id
-inner join rationales as rejected
+left join rationales as rejected
     on
         pairs.experiment = rejected.experiment
         and pairs.round = rejected.round
@@ -20,7 +20,9 @@ where
     and pairs.kind = 'outcome'
     and pairs.is_kept
     and (
-        not chosen.is_correct_strict
+        chosen.rationale_id is null
+        or rejected.rationale_id is null
+        or not chosen.is_correct_strict
         or rejected.verdict != 'wrong'
         or chosen.problem_id != pairs.problem_id
         or rejected.problem_id != pairs.problem_id

@@ -6,15 +6,28 @@ with promoted as (
         experiment = getvariable('experiment')
         and round = getvariable('round')
         and promoted
+),
+
+summarized as (
+    select
+        count(*) as row_count,
+        any_value(candidate) as candidate,
+        any_value(champion) as champion,
+        count_if(promoted) as promotions
+    from rounds
+    where
+        experiment = getvariable('experiment')
+        and round = getvariable('round')
 )
 
 select
-    rounds.candidate,
-    rounds.champion,
+    summarized.row_count,
+    summarized.candidate,
+    summarized.champion,
     promoted.model_count
-from rounds
+from summarized
 cross join promoted
 where
-    rounds.experiment = getvariable('experiment')
-    and rounds.round = getvariable('round')
-    and (rounds.champion is null or promoted.model_count != rounds.promoted::integer)
+    summarized.row_count != 1
+    or summarized.champion is null
+    or promoted.model_count != summarized.promotions

@@ -1,4 +1,4 @@
-"""The order of training: complete, repeatable, and grouped by length."""
+"""The order of training: complete, repeatable, and shuffled across lengths."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def test_a_part_of_an_epoch_is_a_part_of_the_examples() -> None:
     assert step_count(order, 8) == 4
 
 
-def test_batches_hold_examples_of_like_length_longest_first() -> None:
+def test_batches_mix_lengths_and_run_from_the_longest() -> None:
     lengths = [index % 64 for index in range(512)]
     order = training_order(lengths, 16, 1, seed=3)
     batches = [[lengths[i] for i in order[start : start + 16]] for start in range(0, 512, 16)]
     assert all(batch == sorted(batch, reverse=True) for batch in batches)
-    padding = sum(max(batch) * 16 - sum(batch) for batch in batches) / sum(lengths)
-    assert padding < 0.15
+    # Batches of like length make neighbouring steps disagree: it halved the accuracy of arithmetic-tiny.
+    assert all(len(set(batch)) > 8 for batch in batches)
     assert [max(batch) for batch in batches] != sorted((max(batch) for batch in batches), reverse=True)
 
 

@@ -1,0 +1,267 @@
+"""Every check in sql/checks: one violating data set that it stops, naming the offending row, and a good one that passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from selfexplore_tasks.errors import CheckFailed
+from selfexplore_tasks.store.catalogue import SQL_DIR
+
+GRANULAR = {
+    "pair_id": "granular/w",
+    "kind": "granular",
+    "pit_step": 2,
+    "prefix": "a = 1\n",
+    "chosen": "x = 3\nThe answer is 3",
+    "rejected": "b = 2\n",
+    "chosen_rollout_id": "w/s01/00",
+    "rejected_rationale_id": "w",
+}
+STEPS = ["a = 1\n", "b = 2\n", "c = 3\n"]
+HIT, MISS = ("x = 3\nThe answer is 3", True), ("The answer is 9", False)
+
+
+def good_prepare(hand: Any) -> None:
+    hand.problem("p", question="One?")
+    hand.problem("d", "dev", question="Two?")
+
+
+def good_sample(hand: Any) -> None:
+    hand.problem("p")
+    hand.rationale("r0", sample_index=0)
+    hand.rationale("r1", sample_index=1)
+
+
+def good_rft_set(hand: Any) -> None:
+    good_sample(hand)
+    hand.put("rft_examples", {"problem_id": "p", "rationale_id": None, "origin": "gold"})
+    hand.put("rft_examples", {"problem_id": "p", "rationale_id": "r0"}, {"problem_id": "p", "rationale_id": "r1"})
+
+
+def good_outcome_pairs(hand: Any) -> None:
+    hand.problem("p")
+    hand.rationale("right-for-w")
+    hand.wrong_rationale("w")
+    hand.outcome_pair("w", "wrong", chosen="right")
+
+
+def good_explore(hand: Any) -> None:
+    hand.rollouts("w", STEPS, {1: [HIT, *[MISS] * 5], 2: [MISS] * 6})
+
+
+def good_granular_pairs(hand: Any) -> None:
+    good_explore(hand)
+    hand.put("pairs", GRANULAR)
+
+
+def good_evaluate(hand: Any) -> None:
+    hand.problem("d", "dev", question="Two?")
+    hand.problem("t", "test", question="Three?")
+    for model in ("1/rft", "1/policy"):
+        hand.put("evaluations", {"model_id": model, "problem_id": "d", "split": "dev"})
+        hand.put("evaluations", {"model_id": model, "problem_id": "t", "split": "test"})
+
+
+def good_summarize(hand: Any) -> None:
+    hand.put("scores", {"model_id": "1/rft", "model": "rft"}, {"model_id": "1/policy", "model": "policy", "promoted": True})
+    hand.put("rounds", {})
+
+
+GOOD: dict[str, Callable[[Any], None]] = {
+    "prepare": good_prepare,
+    "sample": good_sample,
+    "sample_explorer": good_sample,
+    "rft_set": good_rft_set,
+    "outcome_pairs": good_outcome_pairs,
+    "explore": good_explore,
+    "granular_pairs": good_granular_pairs,
+    "evaluate": good_evaluate,
+    "summarize": good_summarize,
+}
+
+
+@dataclass(frozen=True)
+class Violation:
+    """What is added to the good rows (or, ``alone``, put instead of them) and what the message must name."""
+
+    check: str
+    break_it: Callable[[Any], None]
+    named: str
+    alone: bool = False
+
+
+def granular(**columns: Any) -> Callable[[Any], None]:
+    return lambda hand: (good_explore(hand), hand.put("pairs", {**GRANULAR, **columns}))[1]
+
+
+def dangling_pair(hand: Any) -> None:
+    hand.outcome_pair("nowhere", "wrong", chosen="right")
+
+
+def pair_with_right_rejected(hand: Any) -> None:
+    hand.rationale("right-for-also right")
+    hand.rationale("also right")
+    hand.outcome_pair("also right", "not wrong", chosen="right")
+
+
+def pair_across_problems(hand: Any) -> None:
+    hand.problem("q", question="Other?")
+    hand.rationale("right-for-v")
+    hand.wrong_rationale("v", "q")
+    hand.outcome_pair("v", "wrong", chosen="right")
+
+
+def third_rft_rationale(hand: Any) -> None:
+    hand.rationale("r2", sample_index=2)
+    hand.put("rft_examples", {"problem_id": "p", "rationale_id": "r2"})
+
+
+def wrong_rft_rationale(hand: Any) -> None:
+    hand.problem("q", question="Other?")
+    hand.wrong_rationale("v", "q")
+    hand.put("rft_examples", {"problem_id": "q", "rationale_id": "v"})
+
+
+VIOLATIONS = [
+    Violation("prepare/problem_in_two_splits", lambda h: h.problem("t", "test", question=" one? "), "one?"),
+    Violation("prepare/problem_without_answer", lambda h: h.problem("x", gold_answer=" "), "'x'"),
+    Violation("prepare/problem_without_answer", lambda h: h.problem("x", question="", gold_answer="3"), "'x'"),
+    *[
+        violation
+        for stage in ("sample", "sample_explorer")
+        for violation in (
+            Violation(
+                f"{stage}/rationale_without_problem",
+                lambda h: (h.rationale("lost0", "nowhere"), h.rationale("lost1", "nowhere", sample_index=1))[1],
+                "lost0",
+            ),
+            Violation(
+                f"{stage}/rationale_without_problem",
+                lambda h: (
+                    h.problem("d", "dev", question="Two?"),
+                    h.rationale("leak0", "d"),
+                    h.rationale("leak1", "d", sample_index=1),
+                )[2],
+                "leak0",
+            ),
+            Violation(f"{stage}/wrong_number_of_draws", lambda h: h.rationale("r2", sample_index=2), "'draws': 3"),
+            Violation(
+                f"{stage}/wrong_number_of_draws",
+                lambda h: (h.problem("p"), h.rationale("r0"), h.rationale("r1"))[2],
+                "'problem_id': 'p'",
+                alone=True,
+            ),
+        )
+    ],
+    Violation("rft_set/kept_too_many_or_wrong", third_rft_rationale, "'kept': 3"),
+    Violation("rft_set/kept_too_many_or_wrong", wrong_rft_rationale, "'problem_id': 'q'"),
+    Violation(
+        "rft_set/kept_too_many_or_wrong",
+        lambda h: h.put("rft_examples", {"problem_id": "q", "rationale_id": "nowhere"}),
+        "'problem_id': 'q'",
+    ),
+    Violation("outcome_pairs/pair_not_right_and_wrong", dangling_pair, "outcome/nowhere"),
+    Violation("outcome_pairs/pair_not_right_and_wrong", pair_with_right_rejected, "outcome/also right"),
+    Violation("outcome_pairs/pair_not_right_and_wrong", pair_across_problems, "outcome/v"),
+    Violation(
+        "outcome_pairs/wrong_rationale_used_twice", lambda h: h.outcome_pair("w", "wrong", chosen="right"), "'w'"
+    ),
+    Violation("explore/wrong_number_of_rollouts", lambda h: h.rollouts("v", STEPS, {1: [MISS] * 5}), "'v'"),
+    Violation(
+        "explore/wrong_number_of_rollouts",
+        lambda h: (h.rollouts("v", STEPS, {1: [MISS] * 3}), h.rollouts("v", STEPS, {1: [MISS] * 3}))[1],
+        "'v'",
+    ),
+    Violation(
+        "explore/explored_behind_the_pit", lambda h: h.rollouts("v", STEPS, {1: [MISS] * 6, 2: [MISS] * 6}), "'v'"
+    ),
+    Violation("explore/explored_behind_the_pit", lambda h: h.rollouts("v", STEPS, {2: [MISS] * 6}), "'v'"),
+    Violation("granular_pairs/chosen_not_from_before_the_pit", granular(chosen_rollout_id=None), "granular/w", True),
+    Violation("granular_pairs/chosen_not_from_before_the_pit", granular(chosen_rollout_id="w/s01/01"), "granular/w", True),
+    Violation("granular_pairs/chosen_not_from_before_the_pit", granular(pit_step=3), "granular/w", True),
+    Violation("granular_pairs/chosen_not_from_before_the_pit", granular(prefix="a = 7\n"), "granular/w", True),
+    Violation("granular_pairs/chosen_not_from_before_the_pit", granular(rejected_rationale_id="v"), "granular/w", True),
+    Violation(
+        "granular_pairs/text_used_twice", lambda h: h.put("pairs", {**GRANULAR, "pair_id": "2", "chosen": "y"}), "rejected"
+    ),
+    Violation(
+        "granular_pairs/text_used_twice", lambda h: h.put("pairs", {**GRANULAR, "pair_id": "2", "rejected": "y"}), "chosen"
+    ),
+    Violation("granular_pairs/unusable_pair", granular(pit_step=None), "granular/w", True),
+    Violation("granular_pairs/unusable_pair", granular(rejected="\n"), "granular/w", True),
+    Violation("granular_pairs/unusable_pair", granular(chosen=" \n"), "granular/w", True),
+    Violation("granular_pairs/unusable_pair", granular(chosen="\nb = 2\nThe answer is 3"), "granular/w", True),
+    Violation(
+        "evaluate/problem_not_answered_once",
+        lambda h: h.put("evaluations", {"model_id": "1/arm", "problem_id": "d", "split": "dev"}),
+        "'problem_id': 't'",
+    ),
+    Violation(
+        "evaluate/problem_not_answered_once",
+        lambda h: h.put("evaluations", {"model_id": "1/rft", "problem_id": "d", "split": "dev"}),
+        "'answers': 2",
+    ),
+    Violation(
+        "summarize/not_exactly_one_champion",
+        lambda h: h.put("scores", {"model_id": "1/arm", "model": "arm", "promoted": True}),
+        "'model_count': 2",
+    ),
+    Violation("summarize/not_exactly_one_champion", lambda h: h.put("rounds", {}), "'row_count': 2"),
+    Violation("summarize/not_exactly_one_champion", lambda h: h.problem("p"), "'row_count': 0", alone=True),
+    Violation(
+        "summarize/not_exactly_one_champion",
+        lambda h: h.put("rounds", {"promoted": False, "champion": None}),
+        "'champion': None",
+        alone=True,
+    ),
+]
+
+
+def round_of(stage: str) -> int:
+    return 0 if stage == "prepare" else 1
+
+
+def test_every_check_has_a_violation() -> None:
+    checks = {f"{path.parent.name}/{path.stem}" for path in (SQL_DIR / "checks").glob("*/*.sql")}
+    assert checks == {violation.check for violation in VIOLATIONS}
+
+
+@pytest.mark.parametrize("stage", GOOD)
+def test_good_rows_pass(stage: str, hand: Any) -> None:
+    GOOD[stage](hand)
+    hand.check(stage, round_of(stage))
+
+
+@pytest.mark.parametrize("violation", VIOLATIONS, ids=lambda violation: f"{violation.check} {violation.named}")
+def test_a_violation_is_named(violation: Violation, hand: Any) -> None:
+    stage = violation.check.partition("/")[0]
+    if not violation.alone:
+        GOOD[stage](hand)
+    violation.break_it(hand)
+    with pytest.raises(CheckFailed) as raised:
+        hand.check(stage, round_of(stage))
+    assert f"Check {violation.check} of 'hand', round {round_of(stage)}, found: " in str(raised.value)
+    assert violation.named in str(raised.value)
+
+
+@pytest.mark.parametrize("stage", [stage for stage in GOOD if stage != "prepare"])
+def test_a_check_looks_at_its_own_round_only(stage: str, hand: Any) -> None:
+    """Rows of another round neither break nor hide anything."""
+    for violation in VIOLATIONS:
+        if violation.check.startswith(f"{stage}/") and "'row_count': 0" not in violation.named:
+            violation.break_it(hand)
+    hand.put("rounds", {"promoted": False, "champion": "0/sft"}, round_number=2)
+    hand.check(stage, 2)
+
+
+def test_a_message_stays_short_whatever_offends(hand: Any) -> None:
+    for number in range(9):
+        hand.problem(f"p{number}", question="x" * 5_000 + str(number), gold_answer="")
+    with pytest.raises(CheckFailed) as raised:
+        hand.check("prepare", 0)
+    assert len(str(raised.value)) < 2_000
+    assert str(raised.value).endswith(" and more")

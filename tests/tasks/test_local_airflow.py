@@ -1,0 +1,94 @@
+"""What the private Airflow decides before anything is started; `tests/dags/test_two_rounds.py` runs it."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.local_airflow import HOST, LocalAirflow, check_port, free_port, gpu_count, main, running
+
+
+@pytest.fixture(scope="module")
+def configured(tmp_path_factory: pytest.TempPathFactory) -> LocalAirflow:
+    airflow = LocalAirflow(tmp_path_factory.mktemp("airflow"), 8123)
+    airflow.configure()
+    return airflow
+
+
+def test_a_taken_port_is_named() -> None:
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        with pytest.raises(UserError, match=f"Port {port} cannot be used"):
+            check_port(port)
+    check_port(free_port())
+
+
+def test_up_on_a_taken_port_starts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "airflow"))
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        listener.listen()
+        assert main(["up", "--port", str(listener.getsockname()[1])]) == 2
+    assert capsys.readouterr().err.startswith("error: Port ")
+    assert not (tmp_path / "airflow").exists()
+
+
+def test_down_without_up_is_fine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    assert main(["down"]) == 0
+    assert capsys.readouterr().out == "Airflow was not running.\n"
+
+
+def test_every_address_is_local(configured: LocalAirflow) -> None:
+    config = configparser.ConfigParser(interpolation=None)
+    config.read(configured.home / "airflow.cfg")
+    assert (config["api"]["host"], config["api"]["port"]) == (HOST, "8123")
+    assert config["core"]["execution_api_server_url"] == "http://127.0.0.1:8123/execution/"
+    assert config["core"]["load_examples"] == "False"
+
+
+def test_secrets_are_private_and_stay(configured: LocalAirflow) -> None:
+    before = {name: (configured.home / name).read_text(encoding="utf-8") for name in ("secrets.json", "passwords.json")}
+    configured.configure()
+    for name, content in before.items():
+        path = configured.home / name
+        assert path.read_text(encoding="utf-8") == content
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert len(configured.password) >= 16
+
+
+def test_our_pools_are_in_the_database(configured: LocalAirflow) -> None:
+    command = [str(Path(sys.executable).parent / "airflow"), "pools", "list", "--output", "json"]
+    result = subprocess.run(command, env=configured.environment(), capture_output=True, text=True, check=True)
+    pools = {row["pool"]: int(row["slots"]) for row in json.loads(result.stdout[result.stdout.index("[{") :])}
+    assert (pools["gpu"], pools["duckdb"]) == (gpu_count(), 4)
+
+
+def test_settings_of_another_airflow_do_not_leak_in(configured: LocalAirflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")
+    monkeypatch.setenv("HOME", "")
+    environment = configured.environment()
+    assert "AIRFLOW__CORE__EXECUTOR" not in environment
+    assert environment["AIRFLOW_HOME"] == environment["HOME"] == str(configured.home)
+
+
+def test_a_process_id_that_belongs_to_somebody_else_now_is_not_ours(tmp_path: Path) -> None:
+    state = {"port": 1, "components": {"scheduler": [os.getpid(), 12.0]}}
+    (tmp_path / "running.json").write_text(json.dumps(state), encoding="utf-8")
+    assert running(tmp_path) is None
+    assert not LocalAirflow(tmp_path, 1).stop()
