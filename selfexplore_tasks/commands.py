@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from selfexplore_tasks.errors import UserError
 
 
 def stage(options: argparse.Namespace) -> None:
-    from selfexplore_tasks.stages.registry import run_stage
+    from selfexplore_tasks.stages.registry import check_order, check_stage, run_stage
     from selfexplore_tasks.store.experiments import open_experiment
     from selfexplore_tasks.store.home import Store
 
@@ -23,6 +24,9 @@ def stage(options: argparse.Namespace) -> None:
     store = Store.from_environment()
     if options.set and not options.recipe:
         raise UserError("--set changes a recipe: give --recipe as well.")
+    check_stage(options.name, options.round, shard_count)
+    if options.recipe:
+        check_order(store, options.experiment, options.name, options.round)
     open_experiment(store, options.experiment, options.recipe, parse_overrides(options.set))
     run_stage(
         store,
@@ -208,11 +212,18 @@ def _ready_query(name: str) -> str | None:
 
 def _print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(rows, indent=1, default=str))
+        print(json.dumps(rows, indent=1, default=_plain))
         return
     from tabulate import tabulate
 
     print(tabulate(rows, headers="keys", floatfmt=".4g") if rows else "no rows")
+
+
+def _plain(value: object) -> object:
+    """JSON for what it has no type for: DuckDB sums whole numbers to decimals, the rest becomes text."""
+    if isinstance(value, Decimal) and value.is_finite():
+        return int(value) if value == value.to_integral_value() else float(value)
+    return str(value)
 
 
 def _flat(table: Any) -> Any:

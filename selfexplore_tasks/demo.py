@@ -160,8 +160,10 @@ def read_events(log: Path, logger: str | None = None) -> list[str]:
             entry = json.loads(line)
         except ValueError:
             continue
-        if logger is None or entry.get("logger") == logger:
-            found.append(str(entry.get("event", "")))
+        event = str(entry.get("event", ""))
+        # Lines with "::" only fold the log in Airflow's UI.
+        if logger in (None, entry.get("logger")) and not event.startswith("::"):
+            found.append(event)
             found += [f"{error.get('exc_type')}: {error.get('exc_value')}" for error in entry.get("error_detail") or []]
     return found
 

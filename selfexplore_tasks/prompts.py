@@ -40,7 +40,9 @@ class PromptFormat:
     def check(self) -> None:
         """Raise UserError if the tokenizer cannot serve this prompt."""
         if self._prompt.style == "chat" and not self._tokenizer.chat_template:
-            raise UserError("prompt.style=chat needs a tokenizer with a chat template: use an instruct model, or plain.")
+            raise UserError(
+                "prompt.style=chat needs a tokenizer with a chat template: use an instruct model, or plain."
+            )
         if not isinstance(self._tokenizer.eos_token_id, int):
             raise UserError("The model's tokenizer has no end-of-sequence token: rationales would never end.")
 

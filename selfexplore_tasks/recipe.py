@@ -239,6 +239,9 @@ class Rft(Training):
     data: Literal["round", "accumulated"] = Field(
         "round", description="Train on this round's rationales, or also on those kept in earlier rounds."
     )
+    first_round: Literal["base", "generator"] = Field(
+        "base", description="Round 1: train from the base model (paper), or go on from the model that sampled."
+    )
     later_rounds: Literal["base", "policy", "skip"] = Field(
         "base",
         description="Round 2 on: train from the base model (paper), from the champion, or take the champion as it is.",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
@@ -44,7 +47,7 @@ def round_report(store: Store, slug: str) -> str:
     model = f"Best model  {store.model_dir(slug, champion)}\n" if champion else ""
     return (
         f"{text}\n\n{model}Tables      {store.root / 'tables'}\n"
-        f'Try         selfexplore sql --experiment {slug} "{READY_QUERY}"'
+        f'Try         SELFEXPLORE_HOME={store.root} {_command()} sql --experiment {slug} "{READY_QUERY}"'
     )
 
 
@@ -63,6 +66,11 @@ def _accuracy_table(scores: list[dict[str, Any]]) -> str:
         line[f"{row['split']} problems"] = row["problem_count"]
         line["promoted"] = "yes" if row["promoted"] else ""
     return tabulate(list(table.values()), headers="keys", disable_numparse=True)
+
+
+def _command() -> str:
+    """How to call `selfexplore` from here without activating the environment."""
+    return os.path.relpath(Path(sys.prefix) / "bin" / "selfexplore")
 
 
 def _by_round(rounds: list[dict[str, Any]], column: str) -> str:

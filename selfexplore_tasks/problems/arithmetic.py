@@ -51,9 +51,7 @@ _STEP_LINE = re.compile(rf"([A-Z][a-z]+) has {_NUMBER} ([-+*/]) {_NUMBER} = {_NU
 _ANSWER_LINE = re.compile(rf"The answer is {_NUMBER}")
 _ANSWER_PREFIX: Final = "The answer is"
 _PHRASE_PATTERNS: Final = tuple(
-    (operation, re.compile(phrase.format(_NUMBER)))
-    for operation, phrases in _PHRASES.items()
-    for phrase in phrases
+    (operation, re.compile(phrase.format(_NUMBER))) for operation, phrases in _PHRASES.items() for phrase in phrases
 )
 
 
@@ -156,9 +154,7 @@ def generate(
     )
     chains = _draw_distinct(random.Random(seed), difficulty, count)
     return [
-        ArithmeticProblem(
-            f"arithmetic-{seed}-{index:06d}", question, str(chain.answer), write_rationale(chain)
-        )
+        ArithmeticProblem(f"arithmetic-{seed}-{index:06d}", question, str(chain.answer), write_rationale(chain))
         for index, (question, chain) in enumerate(chains.items())
     ]
 
@@ -183,9 +179,7 @@ def parse_question(question: str) -> Chain:
         operation, operand = _parse_clause(clause)
         result = _apply(value, operation, operand)
         if result is None:
-            raise ValueError(
-                f"{value} {operation} {operand} leaves no positive whole number: {question[:80]!r}"
-            )
+            raise ValueError(f"{value} {operation} {operand} leaves no positive whole number: {question[:80]!r}")
         steps.append(Step(value, operation, operand, result))
         value = result
     return Chain(owner, item, tuple(steps))

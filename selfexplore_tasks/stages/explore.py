@@ -81,7 +81,7 @@ class _Explorer:
         step, live = 1, list(chunk)
         while live:
             within = [wrong for wrong in live if step <= len(wrong.steps)]
-            drawn = self._draw(within, step)
+            drawn = self._draw(within, step) if within else []
             rows += drawn
             recovered = {row["rationale_id"] for row in drawn if row["is_correct"]}
             survivors = [wrong for wrong in within if wrong.rationale_id in recovered]

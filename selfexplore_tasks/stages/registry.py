@@ -24,17 +24,13 @@ def run_stage(
         UserError: unknown stage or experiment, an earlier stage is missing, or the experiment is live elsewhere.
         CheckFailed: a check in sql/checks found offending rows; nothing was committed.
     """
-    known = stages_of(round_number)
-    if stage not in known:
-        raise UserError(f"Round {round_number} has no stage {stage!r}: its stages are {', '.join(known)}.")
-    if shard_count > 1 and stage not in SHARDED_STAGES:
-        raise UserError(f"Stage {stage} is not sharded (those that are: {', '.join(SHARDED_STAGES)}).")
+    check_stage(stage, round_number, shard_count)
     experiment = load_experiment(store, slug)
     done = read_manifest(store, slug, round_number, stage)
     if done is not None:
         print(f"{stage}: done already at {done.finished_at}", flush=True)
         return done
-    _check_order(store, slug, stage, round_number)
+    check_order(store, slug, stage, round_number)
     with stage_lock(store, slug, round_number=round_number, stage=stage, shard=shard_index):
         done = read_manifest(store, slug, round_number, stage)
         if done is not None:  # another shard finished while this one waited for the lock
@@ -46,8 +42,17 @@ def run_stage(
         return manifest
 
 
-def _check_order(store: Store, slug: str, stage: str, round_number: int) -> None:
-    """Every stage builds on the one before it (round r > 0 on the end of round r - 1)."""
+def check_stage(stage: str, round_number: int, shard_count: int) -> None:
+    """Raise UserError if the round has no such stage, or the stage no shards."""
+    known = stages_of(round_number)
+    if stage not in known:
+        raise UserError(f"Round {round_number} has no stage {stage!r}: its stages are {', '.join(known)}.")
+    if shard_count > 1 and stage not in SHARDED_STAGES:
+        raise UserError(f"Stage {stage} is not sharded (those that are: {', '.join(SHARDED_STAGES)}).")
+
+
+def check_order(store: Store, slug: str, stage: str, round_number: int) -> None:
+    """Every stage builds on the one before it (round r > 0 on the end of round r - 1); raises UserError."""
     stages = stages_of(round_number)
     position = stages.index(stage)
     if position > 0:

@@ -13,9 +13,9 @@ def run(context: StageContext) -> Manifest:
     if context.skips_rft:
         print("rft: the explorer is the champion itself (rft.later_rounds: skip)", flush=True)
         return context.commit({}, row_counts={"examples": 0}, notes={"model_id": context.explorer_id})
-    start = "0/base"
+    origin = settings.first_round if context.round_number == 1 else settings.later_rounds
+    start = "0/base" if origin == "base" else context.generator_id
     if context.round_number > 1:
-        start = context.generator_id if settings.later_rounds == "policy" else start
         settings = settings.model_copy(
             update={
                 "epochs": settings.later_epochs or settings.epochs,

@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Sequence
 
+
 def training_order(lengths: Sequence[int], batch_size: int, epochs: float, seed: int) -> list[int]:
     """Return the indices of the examples to train on, ``round(epochs * n)`` of them (at least one).
 

@@ -208,5 +208,3 @@ def hand(tmp_path: Path) -> HandStore:
     recipe.write_text(RECIPE, encoding="utf-8")
     store = Store(tmp_path / "home")
     return HandStore(store, open_experiment(store, "hand", str(recipe)))
-
-

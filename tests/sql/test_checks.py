@@ -1,4 +1,4 @@
-"""Every check in sql/checks: one violating data set that it stops, naming the offending row, and a good one that passes."""
+"""Every check in sql/checks: violating rows that it stops and names, and good rows that pass."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ def good_evaluate(hand: Any) -> None:
 
 
 def good_summarize(hand: Any) -> None:
-    hand.put("scores", {"model_id": "1/rft", "model": "rft"}, {"model_id": "1/policy", "model": "policy", "promoted": True})
+    hand.put(
+        "scores", {"model_id": "1/rft", "model": "rft"}, {"model_id": "1/policy", "model": "policy", "promoted": True}
+    )
     hand.put("rounds", {})
 
 
@@ -181,15 +183,21 @@ VIOLATIONS = [
     ),
     Violation("explore/explored_behind_the_pit", lambda h: h.rollouts("v", STEPS, {2: [MISS] * 6}), "'v'"),
     Violation("granular_pairs/chosen_not_from_before_the_pit", granular(chosen_rollout_id=None), "granular/w", True),
-    Violation("granular_pairs/chosen_not_from_before_the_pit", granular(chosen_rollout_id="w/s01/01"), "granular/w", True),
+    Violation(
+        "granular_pairs/chosen_not_from_before_the_pit", granular(chosen_rollout_id="w/s01/01"), "granular/w", True
+    ),
     Violation("granular_pairs/chosen_not_from_before_the_pit", granular(pit_step=3), "granular/w", True),
     Violation("granular_pairs/chosen_not_from_before_the_pit", granular(prefix="a = 7\n"), "granular/w", True),
     Violation("granular_pairs/chosen_not_from_before_the_pit", granular(rejected_rationale_id="v"), "granular/w", True),
     Violation(
-        "granular_pairs/text_used_twice", lambda h: h.put("pairs", {**GRANULAR, "pair_id": "2", "chosen": "y"}), "rejected"
+        "granular_pairs/text_used_twice",
+        lambda h: h.put("pairs", {**GRANULAR, "pair_id": "2", "chosen": "y"}),
+        "rejected",
     ),
     Violation(
-        "granular_pairs/text_used_twice", lambda h: h.put("pairs", {**GRANULAR, "pair_id": "2", "rejected": "y"}), "chosen"
+        "granular_pairs/text_used_twice",
+        lambda h: h.put("pairs", {**GRANULAR, "pair_id": "2", "rejected": "y"}),
+        "chosen",
     ),
     Violation("granular_pairs/unusable_pair", granular(pit_step=None), "granular/w", True),
     Violation("granular_pairs/unusable_pair", granular(rejected="\n"), "granular/w", True),

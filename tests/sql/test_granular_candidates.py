@@ -114,7 +114,13 @@ def test_the_stage_keeps_a_row_for_every_explored_rationale(hand: Any) -> None:
     """The stage itself on hand-made rows: kept, duplicate chosen, no chosen, no pit."""
     hand.problem("p")
     (hand.store.model_dir("hand", "1/rft")).mkdir(parents=True)
-    for name, steps in {"a": ["a = 1\n"], "b": ["b = 1\n"], "c": ["x = 3\n"], "d": ["d = 1\n"], "e": ["a = 1\n"]}.items():
+    for name, steps in {
+        "a": ["a = 1\n"],
+        "b": ["b = 1\n"],
+        "c": ["x = 3\n"],
+        "d": ["d = 1\n"],
+        "e": ["a = 1\n"],
+    }.items():
         hand.wrong_rationale(name, text="".join(steps))
         hand.rationale(f"right-for-{name}", text=RIGHT)
         hand.outcome_pair(name, "".join(steps), chosen=RIGHT)

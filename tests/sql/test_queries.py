@@ -58,7 +58,10 @@ def test_pass_rates_and_histogram_agree_with_the_pits(finished_store: Store) -> 
     )
     assert rates.to_pylist() == pits.to_pylist()
     histogram = select(finished_store, ["mini"], "select sum(rationale_count)::integer as n from first_pit_histogram")
-    assert histogram.to_pylist() == select(finished_store, ["mini"], "select count(*)::integer as n from first_pits").to_pylist()
+    assert (
+        histogram.to_pylist()
+        == select(finished_store, ["mini"], "select count(*)::integer as n from first_pits").to_pylist()
+    )
 
 
 def test_intervals_are_wilsons(finished_store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import json
@@ -54,11 +55,12 @@ def run(finished_store: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Ca
 
 
 def test_every_command_is_listed_here() -> None:
-    def names(parser: object, path: list[str]) -> list[list[str]]:
+    def names(parser: argparse.ArgumentParser, path: list[str]) -> list[list[str]]:
         found = [path]
-        for action in parser._actions:  # type: ignore[attr-defined]
-            for name, child in (action.choices or {}).items() if action.dest == "==SUPPRESS==" and action.choices else ():
-                found += names(child, [*path, name])
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for name, child in action.choices.items():
+                    found += names(child, [*path, name])
         return found
 
     assert sorted(names(build_parser(), [])) == sorted(COMMANDS)
@@ -110,10 +112,8 @@ def test_a_misspelt_command_exits_with_2(arguments: list[str], capsys: pytest.Ca
 
 def test_scores_as_json_have_the_promised_keys(run: Run) -> None:
     rows = json.loads(run("scores", "--experiment", "mini", "--json"))
-    keys = (
-        "experiment round model benchmark split accuracy accuracy_low accuracy_high problem_count promoted".split()
-    )
-    assert all(set(keys) <= row.keys() for row in rows)
+    keys = {"experiment", "round", "model", "benchmark", "split", "accuracy", "accuracy_low", "accuracy_high"}
+    assert all(keys | {"problem_count", "promoted"} <= row.keys() for row in rows)
     assert {(row["round"], row["model"], row["split"]) for row in rows} == {
         (round_number, model, split)
         for round_number, model in ((0, "sft"), (1, "rft"), (1, "policy"))
@@ -210,6 +210,9 @@ def test_sql_writes_lists_and_maps_as_json_in_csv(run: Run) -> None:
         "describe pairs -- all columns",
         "summarize scores",
         "from problems limit 1;",
+        "select unnest(pass_counts) as passes from first_pits",
+        "select i from range(3) as t(i) union all select 7",
+        "with recursive up as (select 1 as i union all select i + 1 from up where i < 3) from up",
         "select 1 as n -- a comment at the end",
         "/* why */ select 1 as n",
         "with one as (select 1 as n) select * from one",
@@ -244,6 +247,20 @@ FORBIDDEN = {
     "delete": "delete from experiments",
     "dml in a cte": "with gone as (delete from experiments returning *) select * from gone",
     "insert in a cte": "with more as (insert into experiments select * from experiments returning 1) from more",
+    "update in a cte": "with more as (update experiments set recipe = '' returning 1) from more",
+    "copy in a cte": "with out as (copy (select 1) to '{out}') from out",
+    "copy over a part": "with out as (copy (select 1 as one) to '{part}' (format parquet)) from out",
+    "copy beside the parts": "with out as (copy (select 1) to '{root}/tables/new.csv') from out",
+    "copy in a nested cte": "select * from (with out as (copy (select 1) to '{root}/tables/new.csv') from out)",
+    "copy in a described cte": "describe with out as (copy (select 1) to '{root}/tables/new.csv') from out",
+    "a function that queries": "from query('select 1')",
+    "a function that executes": (
+        "from json_execute_serialized_sql(json_serialize_sql("
+        "'with out as (copy (select 1) to ''{root}/tables/new.csv'') from out'))"
+    ),
+    "a function in a subquery": "select (select 1 from json_execute_serialized_sql(json_serialize_sql('')))",
+    "a function that reads memory": "from arrow_scan(1::pointer, 2::pointer, 3::pointer)",
+    "a function that logs": "from enable_logging()",
     "two statements": "select 1; select 2",
     "a second statement that writes": "select 1; copy problems to '{out}'",
     "shown copy": "describe copy problems to '{out}'",
@@ -267,7 +284,8 @@ def test_sql_refuses_whatever_is_no_select_over_the_views(
     name: str, run: Run, finished_store: Store, tmp_path: Path
 ) -> None:
     before = listing(finished_store.root)
-    query = FORBIDDEN[name].format(out=tmp_path / "out", root=finished_store.root)
+    part = next((finished_store.root / "tables" / "pairs").rglob("*.parquet"))
+    query = FORBIDDEN[name].format(out=tmp_path / "out", root=finished_store.root, part=part)
     message = run("sql", query, code=2)
     assert message.startswith("error: SQL: ")
     assert list(tmp_path.iterdir()) == []

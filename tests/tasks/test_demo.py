@@ -15,13 +15,13 @@ from selfexplore_tasks.errors import UserError
 def test_events_of_a_log_of_airflow(tmp_path: Path) -> None:
     log = tmp_path / "attempt=1.log"
     entries = [
-        {"event": "Pre Execute", "logger": "task"},
+        {"event": "::group::Pre Execute", "logger": "task"},
         {"event": "sft: 15/15 steps", "logger": "common.stages"},
         {"event": "failed", "logger": "task", "error_detail": [{"exc_type": "UserError", "exc_value": "no weights"}]},
     ]
     log.write_text("\n".join([*map(json.dumps, entries), '{"event": "half a li']), encoding="utf-8")
     assert read_events(log, "common.stages") == ["sft: 15/15 steps"]
-    assert read_events(log) == ["Pre Execute", "sft: 15/15 steps", "failed", "UserError: no weights"]
+    assert read_events(log) == ["sft: 15/15 steps", "failed", "UserError: no weights"]
     assert read_events(tmp_path / "none.log") == []
 
 

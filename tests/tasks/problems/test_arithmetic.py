@@ -14,9 +14,7 @@ from selfexplore_tasks.problems.arithmetic import (
     write_rationale,
 )
 
-QUESTION = (
-    "Eva has 18 shells, finds 8 more, keeps one of every 2, gets 3 times as many, loses 4. How many now?"
-)
+QUESTION = "Eva has 18 shells, finds 8 more, keeps one of every 2, gets 3 times as many, loses 4. How many now?"
 RATIONALE = """\
 Eva has 18 + 8 = 26 shells now.
 Eva has 26 / 2 = 13 shells now.
@@ -181,9 +179,7 @@ def test_a_corrupted_step_is_found_where_it_is(problems: list[ArithmeticProblem]
         lines = problem.gold_rationale.split("\n")
         for number in range(1, len(lines)):
             wrong = re.sub(r"= (\d+)", lambda match: f"= {int(match.group(1)) + 1}", lines[number - 1])
-            assert (
-                first_wrong_step(problem, "\n".join([*lines[: number - 1], wrong, *lines[number:]])) == number
-            )
+            assert first_wrong_step(problem, "\n".join([*lines[: number - 1], wrong, *lines[number:]])) == number
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`assign_chosen`: per problem no chosen and no rejected text twice, and a reason for every candidate that is dropped."""
+"""`assign_chosen`: per problem no chosen and no rejected text twice, and a reason for every dropped candidate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,12 @@ def test_the_first_option_is_chosen() -> None:
 
 def test_a_text_is_chosen_once_per_problem() -> None:
     rows = assign_chosen(
-        [candidate("w1", "a", "b"), candidate("w2", "a", "b"), candidate("w3", "a", "b"), candidate("w4", "a", problem="q")]
+        [
+            candidate("w1", "a", "b"),
+            candidate("w2", "a", "b"),
+            candidate("w3", "a", "b"),
+            candidate("w4", "a", problem="q"),
+        ]
     )
     assert [row["chosen"] and row["chosen"]["text"] for row in rows] == ["a", "b", None, "a"]
     assert [row["drop_reason"] for row in rows] == [None, None, "duplicate_chosen", None]

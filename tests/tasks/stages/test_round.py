@@ -37,7 +37,8 @@ DANGLING = {
     "evaluation -> problem": "select * from evaluations anti join problems using (experiment, problem_id)",
     "rationale -> problem": "select * from rationales anti join problems using (experiment, problem_id)",
     "rft example -> rationale": (
-        "select * from rft_examples anti join rationales using (experiment, round, rationale_id) where origin = 'sampled'"
+        "select * from rft_examples anti join rationales using (experiment, round, rationale_id) "
+        "where origin = 'sampled'"
     ),
     "rollout -> rationale": "select * from rollouts anti join rationales using (experiment, round, rationale_id)",
     "first pit -> rationale": "select * from first_pits anti join rationales using (experiment, round, rationale_id)",
