@@ -22,8 +22,6 @@ def stage(options: argparse.Namespace) -> None:
     if options.round < 0:
         raise UserError(f"--round must be 0 or more, got {options.round}.")
     store = Store.from_environment()
-    if options.set and not options.recipe:
-        raise UserError("--set changes a recipe: give --recipe as well.")
     check_stage(options.name, options.round, shard_count)
     if options.recipe:
         check_order(store, options.experiment, options.name, options.round)

@@ -21,17 +21,8 @@ DEFAULT_RECIPE = "arithmetic-tiny"
 
 
 def open_or_create(store: Store, slug: str, recipe: str | None, overrides: dict[str, object]) -> Experiment:
-    """Return the experiment; a new one without a recipe takes the default, an existing one stays as it is.
-
-    Raises:
-        UserError: as `open_experiment`; or values are given for an existing experiment without its recipe.
-    """
+    """Return the experiment; a new one without a recipe takes the default. Raises UserError as `open_experiment`."""
     exists = store.experiment_file(slug).exists()
-    if recipe is None and exists and overrides:
-        raise UserError(
-            f"Experiment {slug!r} exists, so {', '.join(sorted(overrides))} cannot be set on its own: "
-            "leave it empty, or give the recipe and every value that the experiment was made with."
-        )
     return open_experiment(store, slug, recipe if exists else recipe or DEFAULT_RECIPE, overrides)
 
 

@@ -187,6 +187,7 @@ class Training(Section):
     """Settings common to SFT, RFT and DPO. Defaults are the paper's for supervised training."""
 
     epochs: float = Field(2.0, gt=0, le=1000, description="Passes over the data.")
+    max_steps: PositiveInt | None = Field(None, description="Train exactly this many optimiser steps, not epochs.")
     learning_rate: LearningRate = Field(1e-5, description="Peak learning rate.")
     batch_size: PositiveInt = Field(64, description="Examples per optimiser step.")
     micro_batch_size: PositiveInt = Field(8, description="Examples per forward pass; halved when memory runs out.")

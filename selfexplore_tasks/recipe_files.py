@@ -44,8 +44,16 @@ def load_recipe(name_or_path: str, overrides: Mapping[str, object] | None = None
     Raises UserError for whatever is wrong, with the file and the field.
     """
     text, origin = _read_text(name_or_path)
-    tree = _parse(text, origin)
-    for key, value in (overrides or {}).items():
+    return _build(_parse(text, origin), overrides or {}, origin)
+
+
+def change_recipe(recipe: Recipe, overrides: Mapping[str, object]) -> Recipe:
+    """Return the recipe with other values under dotted keys; raises UserError as `load_recipe`."""
+    return _build(recipe.model_dump(mode="json"), overrides, f"recipe {recipe.name!r}")
+
+
+def _build(tree: dict[str, object], overrides: Mapping[str, object], origin: str) -> Recipe:
+    for key, value in overrides.items():
         tree = _override(tree, key.split("."), value, key)
     try:
         return Recipe.model_validate(tree)

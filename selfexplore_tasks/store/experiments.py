@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.recipe import Recipe
-from selfexplore_tasks.recipe_files import changed_fields, load_recipe, recipe_hash
+from selfexplore_tasks.recipe_files import change_recipe, changed_fields, load_recipe, recipe_hash
 from selfexplore_tasks.store.files import write_json
 from selfexplore_tasks.store.home import Store, check_slug
 from selfexplore_tasks.store.locks import live_stages
@@ -32,7 +32,7 @@ def open_experiment(
     """Return the experiment, creating it when it is new; everything that can be checked is checked first.
 
     Args:
-        recipe_name: a shipped recipe's name or a YAML file; None opens an existing experiment as it is.
+        recipe_name: a shipped recipe's name or a YAML file; None takes the existing experiment's own.
         overrides: dotted recipe keys, e.g. ``{"sample.n": 4}``. ``max_rounds`` and ``shards`` may differ from the
             stored ones (they do not change results) and are then updated.
 
@@ -42,18 +42,18 @@ def open_experiment(
     """
     check_slug(slug)
     exists = store.experiment_file(slug).exists()
-    if recipe_name is None:
-        if not exists:
-            raise UserError(f"Experiment {slug!r} does not exist yet: give it a recipe (selfexplore recipe list).")
-        return load_experiment(store, slug)
-    recipe = load_recipe(recipe_name, overrides)
-    store.check_writable()
+    if recipe_name is None and not exists:
+        raise UserError(f"Experiment {slug!r} does not exist yet: give it a recipe (selfexplore recipe list).")
     if exists:
         stored = load_experiment(store, slug)
+        recipe = load_recipe(recipe_name, overrides) if recipe_name else change_recipe(stored.recipe, overrides or {})
         _check_same_recipe(stored, recipe)
         if stored.recipe == recipe:
             return stored
+        store.check_writable()
         return _save(store, slug, recipe, stored.created_at)
+    recipe = load_recipe(str(recipe_name), overrides)
+    store.check_writable()
     _check_inputs(recipe)
     return _save(store, slug, recipe, datetime.now(UTC).isoformat(timespec="seconds"))
 

@@ -73,7 +73,10 @@ def make_job(
     if not kept:
         raise UserError(_nothing_left(kind, output_dir, too_long_count, settings.max_length))
     lengths = [example.longest for example in kept]
-    order = training_order(lengths, settings.batch_size, settings.epochs, seed)
+    epochs = settings.epochs
+    if settings.max_steps is not None and lengths:
+        epochs = settings.max_steps * settings.batch_size / len(lengths)
+    order = training_order(lengths, settings.batch_size, epochs, seed)
     job = Job(
         model_dir=model_dir,
         output_dir=output_dir,

@@ -27,18 +27,13 @@ def train_sft(
     settings: Training,
     seed: int,
     threads: int,
-    epochs: float | None = None,
-    learning_rate: float | None = None,
     on_progress: OnProgress | None = None,
 ) -> TrainingResult:
     """Fine-tune the model in ``model_dir`` on ``examples`` and publish it as ``output_dir``.
 
-    ``epochs`` and ``learning_rate`` replace those of ``settings`` where given. Examples longer than
-    ``settings.max_length`` are left out and counted. Examples are not packed: without FlashAttention they would
+    Examples longer than ``settings.max_length`` are left out and counted. Examples are not packed: without FlashAttention they would
     see each other. Raises UserError when no example is left or not even one fits in memory.
     """
-    changes = {"epochs": epochs, "learning_rate": learning_rate}
-    settings = settings.model_copy(update={name: value for name, value in changes.items() if value is not None})
     job, kept = make_job(
         kind="sft",
         model_dir=model_dir,

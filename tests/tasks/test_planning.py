@@ -112,9 +112,11 @@ def test_following_round_obeys_stop_rule_and_limit(store: Store, experiment: Exp
     assert [following_round(store, "trial", number) for number in (0, 1, 2)] == [1, None, None]
 
 
-def test_values_for_a_known_experiment_need_its_recipe(store: Store, experiment: Experiment) -> None:
+def test_a_known_experiment_may_run_longer_but_not_otherwise(store: Store, experiment: Experiment) -> None:
     assert open_or_create(store, "trial", None, {}) == experiment
-    with pytest.raises(UserError, match=r"'trial' exists, so sample\.n cannot be set"):
+    longer = open_or_create(store, "trial", None, {"max_rounds": 7})
+    assert (longer.recipe.max_rounds, longer.recipe_hash) == (7, experiment.recipe_hash)
+    with pytest.raises(UserError, match=r"'trial' was made with another recipe \(different: sample\.n\)"):
         open_or_create(store, "trial", None, {"sample.n": 2})
 
 
