@@ -38,10 +38,9 @@ def test_training_lowers_the_loss_and_says_what_it_did(
         model_dir=tiny_model_dir,
         output_dir=tmp_path / "sft",
         examples=[*sft_examples, TrainingExample((3,) * 60, (4,) * 20)],
-        settings=sft_settings,
+        settings=sft_settings.model_copy(update={"epochs": 4}),
         seed=7,
         threads=1,
-        epochs=4,
         on_progress=lambda step, total, logs: seen.append((step, total, logs)),
     )
     losses = [entry["loss"] for entry in result.log_history]
@@ -249,3 +248,17 @@ def test_empty_sets_are_named(tiny_model_dir: Path, tmp_path: Path, sft_settings
     with pytest.raises(UserError, match="all 1 examples exceed max_length=64 tokens"):
         _train(tiny_model_dir, tmp_path / "sft", [long], sft_settings)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_max_steps_counts_steps_not_epochs(
+    tiny_model_dir: Path, tmp_path: Path, sft_examples: list[TrainingExample], sft_settings: Training
+) -> None:
+    result = train_sft(
+        model_dir=tiny_model_dir,
+        output_dir=tmp_path / "sft",
+        examples=sft_examples,
+        settings=sft_settings.model_copy(update={"max_steps": 3}),
+        seed=7,
+        threads=1,
+    )
+    assert result.step_count == 3
