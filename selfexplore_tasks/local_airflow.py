@@ -205,20 +205,21 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def gpu_count() -> int:
-    """NVIDIA GPUs this machine offers, at least 1: a pool without slots would keep its tasks waiting for ever."""
+def gpu_slots() -> int:
+    """Slots of the pool `gpu`: this machine's NVIDIA GPUs; without one its cores, which the shards then share."""
     command = shutil.which("nvidia-smi")
-    if command is None:
-        return 1
-    result = subprocess.run([command, "--list-gpus"], capture_output=True, text=True, check=False)
-    return max(1, sum(line.startswith("GPU ") for line in result.stdout.splitlines()))
+    gpus = 0
+    if command is not None:
+        result = subprocess.run([command, "--list-gpus"], capture_output=True, text=True, check=False)
+        gpus = sum(line.startswith("GPU ") for line in result.stdout.splitlines())
+    return gpus or len(os.sched_getaffinity(0))
 
 
 def _pools() -> dict[str, dict[str, object]]:
     return {
         "gpu": {
-            "slots": gpu_count(),
-            "description": "Generating and training: one slot a GPU",
+            "slots": gpu_slots(),
+            "description": "Generating and training: one slot a GPU, or a core where there is none",
             "include_deferred": False,
         },
         "duckdb": {"slots": 4, "description": "Relational work on the store", "include_deferred": False},

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from selfexplore_tasks.errors import UserError
-from selfexplore_tasks.local_airflow import HOST, LocalAirflow, check_port, free_port, gpu_count, main, running
+from selfexplore_tasks.local_airflow import HOST, LocalAirflow, check_port, free_port, gpu_slots, main, running
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_our_pools_are_in_the_database(configured: LocalAirflow) -> None:
     command = [str(Path(sys.executable).parent / "airflow"), "pools", "list", "--output", "json"]
     result = subprocess.run(command, env=configured.environment(), capture_output=True, text=True, check=True)
     pools = {row["pool"]: int(row["slots"]) for row in json.loads(result.stdout[result.stdout.index("[{") :])}
-    assert (pools["gpu"], pools["duckdb"]) == (gpu_count(), 4)
+    assert (pools["gpu"], pools["duckdb"]) == (gpu_slots(), 4)
 
 
 def test_settings_of_another_airflow_do_not_leak_in(configured: LocalAirflow, monkeypatch: pytest.MonkeyPatch) -> None:
