@@ -25,7 +25,7 @@ from typing import IO, NoReturn
 import psutil
 
 from selfexplore_tasks import launch_guard
-from selfexplore_tasks.processes import ProcessIdentity, end_group
+from selfexplore_tasks.processes import ProcessIdentity, end_group, usable_cores
 from selfexplore_tasks.store.home import Store
 
 TOKEN_VARIABLE = "SELFEXPLORE_LAUNCH_TOKEN"
@@ -74,7 +74,7 @@ def stage_environment(shard: str | None, extra: Mapping[str, str]) -> dict[str, 
     """The environment of a stage: this process's, ``extra``, and defaults that keep stages well-behaved."""
     environment = {**os.environ, **extra}
     shard_count = int(shard.split("/")[1]) if shard else 1
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, _free_cores() // shard_count)))
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // shard_count)))
     # The tokenizers library warns about forks unless told; stages parallelise by process.
     environment.setdefault("TOKENIZERS_PARALLELISM", "false")
     # An engine in a process of its own would outlive the task (and `airflow dags test` would wait for it).
@@ -212,7 +212,3 @@ def _write_record(record: Path, pid: int, token: str) -> None:
 def _record_file(store: Store, experiment: str, stage: str, shard: str | None) -> Path:
     name = f"{stage}-{shard.replace('/', '-of-')}" if shard else stage
     return store.lock_dir(experiment) / f"{name}.pgid"
-
-
-def _free_cores() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

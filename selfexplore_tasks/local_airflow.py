@@ -25,7 +25,7 @@ from pathlib import Path
 
 from selfexplore_tasks.airflow_api import AirflowApi, ApiError
 from selfexplore_tasks.errors import UserError
-from selfexplore_tasks.processes import ProcessIdentity, end_trees
+from selfexplore_tasks.processes import ProcessIdentity, end_trees, usable_cores
 
 HOST = "127.0.0.1"
 USER = "admin"
@@ -212,7 +212,7 @@ def gpu_slots() -> int:
     if command is not None:
         result = subprocess.run([command, "--list-gpus"], capture_output=True, text=True, check=False)
         gpus = sum(line.startswith("GPU ") for line in result.stdout.splitlines())
-    return gpus or len(os.sched_getaffinity(0))
+    return gpus or usable_cores()
 
 
 def _pools() -> dict[str, dict[str, object]]:

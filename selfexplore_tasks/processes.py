@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,11 @@ from dataclasses import dataclass
 import psutil
 
 START_TOLERANCE_S = 0.05
+
+
+def usable_cores() -> int:
+    """CPU cores this process may use (a container or `taskset` may allow fewer than there are)."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Literal
 from selfexplore_tasks import recipe
 from selfexplore_tasks.engines.protocol import Engine
 from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.processes import usable_cores
 
 
 def effective_threads(threads: int | None) -> int:
@@ -20,7 +22,7 @@ def effective_threads(threads: int | None) -> int:
     configured = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     if configured.isdigit() and int(configured) > 0:
         return int(configured)
-    return len(os.sched_getaffinity(0))
+    return usable_cores()
 
 
 def choose_engine(kind: Literal["auto", "vllm", "transformers"]) -> tuple[str, str]:
@@ -41,6 +43,12 @@ def choose_engine(kind: Literal["auto", "vllm", "transformers"]) -> tuple[str, s
     if kind == "vllm":
         return "vllm", f"The recipe asks for vLLM; it runs on the {device.upper()} here."
     return "vllm", f"vLLM is installed and runs on the {device.upper()} here."
+
+
+def check_engine(kind: Literal["auto", "vllm", "transformers"]) -> None:
+    """Raise UserError if the engine is not installed; imports nothing, so it may run in Airflow's own process."""
+    if kind == "vllm" and importlib.util.find_spec("vllm") is None:
+        raise UserError("engine.kind is vllm, but vllm is not installed: install it, or set engine.kind to auto.")
 
 
 def open_engine(

@@ -128,10 +128,10 @@ def _check_same_recipe(stored: Experiment, recipe: Recipe) -> None:
 
 def _check_inputs(recipe: Recipe) -> None:
     """Look at the model and every problem before anything is written."""
-    from selfexplore_tasks.engines.select import choose_engine
+    from selfexplore_tasks.engines.select import check_engine
     from selfexplore_tasks.problems.splits import load_problems
     from selfexplore_tasks.training.base_model import check_model
 
     check_model(recipe.model)
-    choose_engine(recipe.engine.kind)
+    check_engine(recipe.engine.kind)
     load_problems(recipe.problems, seed=recipe.seed, answer_phrase=recipe.prompt.answer_phrase)

@@ -31,8 +31,8 @@ def train_sft(
 ) -> TrainingResult:
     """Fine-tune the model in ``model_dir`` on ``examples`` and publish it as ``output_dir``.
 
-    Examples longer than ``settings.max_length`` are left out and counted. Examples are not packed: without FlashAttention they would
-    see each other. Raises UserError when no example is left or not even one fits in memory.
+    Examples longer than ``settings.max_length`` are left out and counted. They are not packed: without FlashAttention
+    they would see each other. Raises UserError when no example is left or not even one fits in memory.
     """
     job, kept = make_job(
         kind="sft",
