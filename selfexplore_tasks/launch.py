@@ -59,8 +59,7 @@ def run_stage_process(
         UserError: the experiment's name is not a legal one.
     """
     environment = stage_environment(shard, env or {})
-    store = Store(Path(environment["SELFEXPLORE_HOME"])) if environment.get("SELFEXPLORE_HOME") else None
-    record = _record_file(store or Store.from_environment(), experiment, stage, shard)
+    record = _record_file(Store.from_environment(environment), experiment, stage, shard)
     end_previous(record)
     command = [
         *(environment.get("SELFEXPLORE_PYTHON") or sys.executable, "-m", "selfexplore_tasks", "stage", stage),

@@ -68,9 +68,9 @@ class LocalAirflow:
         keys = _keep_private(self.home / "secrets.json", {"jwt": secrets.token_hex(32), "api": secrets.token_hex(32)})
         config = configparser.ConfigParser(interpolation=None)
         config.read_dict(_settings(self.home, self.address, self.port, keys))
+        (self.home / "airflow.cfg").touch(mode=0o600)  # it holds secrets
         with (self.home / "airflow.cfg").open("w", encoding="utf-8") as handle:
             config.write(handle)
-        (self.home / "airflow.cfg").chmod(0o600)
         self._airflow("db", "migrate")
         pools = self.home / "pools.json"
         pools.write_text(json.dumps(_pools(), indent=1) + "\n", encoding="utf-8")

@@ -50,7 +50,8 @@ def claim_round(
             requested = 0 if done is None else done + 1
         _check_order(store, experiment, requested)
         for number, holder in claims.items():
-            if holder != run_id and is_running(holder):
+            # A summarized round needs nobody any more: its Dag run may still be closing when it triggers this one.
+            if holder != run_id and not read_manifest(store, slug, number, "summarize") and is_running(holder):
                 raise UserError(
                     f"Experiment {slug!r} is live: its round {number} runs as Dag run {holder!r}. "
                     "Wait for it, or choose another experiment name."

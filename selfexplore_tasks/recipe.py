@@ -1,7 +1,7 @@
 """What a user writes: one YAML file is one experiment, checked completely before any work starts.
 
-Every field has a description (``selfexplore recipe show NAME`` prints the values, ``docs/recipes.md`` the
-descriptions). Defaults are the paper's (arXiv 2404.10346, section 4 and appendix) unless a field says otherwise.
+Every field has a description (``selfexplore recipe fields`` prints them, ``recipe show NAME`` the values). Defaults
+are the paper's (arXiv 2404.10346, section 4 and appendix) unless a field says otherwise.
 """
 
 from __future__ import annotations
@@ -48,6 +48,10 @@ class ArithmeticSource(Section):
             raise ValueError(
                 f"min_steps={self.min_steps} disagrees with max_steps={self.max_steps}: it must not be larger"
             )
+        for name in ("start_range", "term_range", "factor_range", "divisor_range"):
+            low, high = getattr(self, name)
+            if not 1 <= low <= high:
+                raise ValueError(f"{name}=[{low}, {high}] must be [low, high] with 1 <= low <= high")
         return self
 
 
@@ -166,8 +170,10 @@ class Prompt(Section):
     template: str = Field("{question}\n", description="Text of the prompt (or of the user turn); holds {question}.")
     instruction: str | None = Field(None, description="System message (chat) or text before everything (plain).")
     examples: tuple[Example, ...] = Field((), description="Worked examples before the question.")
-    answer_phrase: str = Field("The answer is", min_length=1, description="The last line starts with this phrase.")
-    stop: tuple[str, ...] = Field((), description="Strings at which generation stops (besides end of sequence).")
+    answer_phrase: str = Field("The answer is", pattern=r"\S", description="The last line starts with this phrase.")
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (), description="Strings at which generation stops (besides end of sequence)."
+    )
 
     @model_validator(mode="after")
     def _check_template(self) -> Self:
@@ -250,6 +256,12 @@ class Rft(Training):
     later_epochs: float | None = Field(None, gt=0, le=1000, description="Epochs from round 2 on; null = epochs.")
     later_learning_rate: LearningRate | None = Field(None, description="Rate from round 2 on; null = learning_rate.")
 
+    @model_validator(mode="after")
+    def _check_length(self) -> Self:
+        if self.later_epochs is not None and self.max_steps is not None:
+            raise ValueError("rft.later_epochs disagrees with rft.max_steps: the steps are the same in every round")
+        return self
+
 
 class Pairs(Section):
     """Outcome pairs (step 6) and granular pairs (step 8)."""
@@ -268,7 +280,7 @@ class Pairs(Section):
         "all", description="Which training problems give pairs: all, or those without a gold rationale."
     )
     explorer_problem_count: PositiveInt | None = Field(
-        None, description="rationales_from=explorer: draw for at most this many of the round's problems; null = all."
+        None, description="rationales_from=explorer: draw for at most this many problems; null = all."
     )
 
 

@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Literal
 
+from selfexplore_tasks.grading.extract import extract_answer
+
 StepStyle = Literal["lines", "sentences"]
 
 MIN_STEP_CHARACTERS = 10
@@ -88,7 +90,8 @@ def explorable_steps(text: str, style: StepStyle, *, answer_phrase: str, max_ste
     """Return the steps that may hold a first pit: those before the answer line, at most ``max_steps``, maybe none.
 
     The answer line is the first step (or line) that starts with the answer phrase, in any case, or with ``####``.
-    What follows it is left out as well: a pit there would be an artefact. The steps join to a prefix of the text.
+    What follows it is left out as well: a pit there would be an artefact. Where no line starts so, a last step that
+    states the answer (`So the answer is 8.`, `\\boxed{8}`) is left out. The steps join to a prefix of the text.
     """
     phrase = answer_phrase.strip().casefold()
     end = 0
@@ -101,6 +104,8 @@ def explorable_steps(text: str, style: StepStyle, *, answer_phrase: str, max_ste
         if len(steps) == max_steps or _starts_answer(step, phrase):
             break
         steps.append(step)
+    if steps and "".join(steps) == text and extract_answer(steps[-1], answer_phrase) is not None:
+        steps.pop()
     return [] if not "".join(steps).strip() else steps
 
 

@@ -22,7 +22,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class RejectedRow:
-    """A source row that is not used, and why: ``duplicate``, ``empty_question`` or ``no_answer``."""
+    """A source row that is not used, and why: ``duplicate``, ``empty_question``, ``no_answer`` or ``in_test``."""
 
     source: str
     row_number: int

@@ -61,7 +61,7 @@ def work_chunks(
 def finish_chunks(context: StageContext, table: str, paths: Sequence[Path], notes: dict[str, Any]) -> Manifest | None:
     """Commit the stage if every chunk is there; returns None while another shard still works on one.
 
-    ``work_seconds`` in the notes is the sum over chunks of all shards and tries; the manifest's seconds are this try's.
+    The seconds are this try's, or more where earlier tries did some chunks: their work, spread over the shards.
     """
     if not all(path.exists() for path in paths):
         print(f"{context.stage}: this shard's share is done, other shards still work", flush=True)
@@ -73,7 +73,8 @@ def finish_chunks(context: StageContext, table: str, paths: Sequence[Path], note
         {table: paths},
         row_counts={table: row_count},
         token_count=tokens,
-        notes={**notes, "work_seconds": round(work_seconds, 3)},
+        notes=notes,
+        seconds=max(time.monotonic() - context.started, work_seconds / context.shard_count),
     )
 
 

@@ -26,7 +26,7 @@ def run(context: StageContext) -> Manifest:
             "drop_reason": None,
         }
         for problem in context.problems("train")
-        if problem.gold_rationale is not None
+        if context.recipe.sft is not None and problem.gold_rationale is not None
     ]
     earlier = _kept_before(context) if context.recipe.rft.data == "accumulated" else []
     new = [row for group in correct_by_problem(context, context.generator_id) for row in group]

@@ -47,7 +47,7 @@ def run(context: StageContext) -> Manifest:
         "candidate": candidate,
         "champion": champion,
         "promoted": promoted,
-        "stop_reason": round_row["stop_reason"],
+        "stop_reason": None,  # max_rounds is the recipe's and may grow: whoever plans the next round looks there
     }
     return context.commit(parts, row_counts={"scores": len(scores), "rounds": 1}, notes=notes)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from selfexplore_tasks.errors import CheckFailed
+from selfexplore_tasks.errors import CheckFailed, UserError
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.manifests import read_manifests
 from selfexplore_tasks.store.schemas import TABLES
@@ -52,6 +52,8 @@ def connect(
     """Open a connection over the named experiments. ``pending`` adds parts no manifest names yet, by table."""
     import duckdb
 
+    if not SQL_DIR.is_dir():
+        raise UserError(f"{SQL_DIR} is missing: run from a clone (make install, or pip install --editable).")
     connection = duckdb.connect(":memory:")
     parts: dict[str, list[Path]] = {table: list((pending or {}).get(table, ())) for table in TABLES}
     stages = []
@@ -77,7 +79,9 @@ def run_checks(connection: duckdb.DuckDBPyConnection, stage: str, *, slug: str, 
     """Run ``sql/checks/<stage>/*.sql``; raises CheckFailed naming the check and the first offending rows."""
     connection.execute("set variable experiment = ?", [slug])
     connection.execute("set variable round = ?", [round_number])
-    for path in sorted((SQL_DIR / "checks" / stage).glob("*.sql")):
+    # What the explorer draws obeys the same rules as what the generator draws.
+    folder = SQL_DIR / "checks" / stage.removesuffix("_explorer")
+    for path in sorted(folder.glob("*.sql")):
         cursor = connection.execute(path.read_text(encoding="utf-8"))
         columns = [column[0] for column in cursor.description or ()]
         rows = cursor.fetchmany(SHOWN_OFFENDERS + 1)

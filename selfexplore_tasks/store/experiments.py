@@ -134,4 +134,9 @@ def _check_inputs(recipe: Recipe) -> None:
 
     check_model(recipe.model)
     check_engine(recipe.engine.kind)
-    load_problems(recipe.problems, seed=recipe.seed, answer_phrase=recipe.prompt.answer_phrase)
+    problems, _ = load_problems(recipe.problems, seed=recipe.seed, answer_phrase=recipe.prompt.answer_phrase)
+    if recipe.sft is not None and all(problem.gold_rationale is None for problem in problems):
+        raise UserError(
+            "sft needs gold rationales, but the training problems have none: "
+            "name their column in problems.train.columns.rationale, or set sft: null."
+        )

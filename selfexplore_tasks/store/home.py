@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +30,8 @@ class Store:
     root: Path
 
     @classmethod
-    def from_environment(cls) -> Store:
-        return cls(Path(os.environ.get("SELFEXPLORE_HOME") or Path.home() / ".selfexplore").expanduser().absolute())
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Store:
+        return cls(Path(environment.get("SELFEXPLORE_HOME") or Path.home() / ".selfexplore").expanduser().absolute())
 
     def check_writable(self) -> None:
         """Raise UserError if an experiment could not be written here; creates nothing."""

@@ -1,4 +1,4 @@
-"""The stored tables: one pyarrow schema each, with a sentence for every column (shown by ``selfexplore where``).
+"""The stored tables: one pyarrow schema each, with a sentence for every column.
 
 ``experiment`` and ``round`` are hive keys of the path, added to every table when it is read.
 ``model_id`` is ``<round>/<base|sft|rft|policy>``.
@@ -32,7 +32,7 @@ TABLES: dict[str, pa.Schema] = {
         [
             _field("source", TEXT, "where the row came from"),
             _field("row_number", pa.int64(), "1-based row of the source"),
-            _field("reason", TEXT, "duplicate, empty_question or no_answer"),
+            _field("reason", TEXT, "duplicate, empty_question, no_answer or in_test"),
             _field("question", TEXT, "the question as read, cut to 200 characters"),
         ]
     ),

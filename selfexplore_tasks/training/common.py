@@ -74,7 +74,7 @@ def make_job(
         raise UserError(_nothing_left(kind, output_dir, too_long_count, settings.max_length))
     lengths = [example.longest for example in kept]
     epochs = settings.epochs
-    if settings.max_steps is not None and lengths:
+    if settings.max_steps is not None:
         epochs = settings.max_steps * settings.batch_size / len(lengths)
     order = training_order(lengths, settings.batch_size, epochs, seed)
     job = Job(

@@ -1,4 +1,4 @@
--- Grain: one row per rationale of a training problem that ends in the gold answer (strict verdict).
+-- Grain: one row per rationale of a training problem that ends in the gold answer (strict verdict) and came to its end.
 select
     rationales.experiment,
     rationales.round,
@@ -12,4 +12,7 @@ inner join stg_problems
     on
         rationales.experiment = stg_problems.experiment
         and rationales.problem_id = stg_problems.problem_id
-where rationales.is_correct_strict and stg_problems.split = 'train'
+where
+    rationales.is_correct_strict
+    and rationales.finish_reason = 'stop'
+    and stg_problems.split = 'train'

@@ -42,7 +42,10 @@ rollout_options as (
             and pits.round = rollouts.round
             and pits.rationale_id = rollouts.rationale_id
             and pits.pit_step - 1 = rollouts.step_index
-    where rollouts.is_correct and not starts_with(trim(rollouts.text, e' \n\r\t'), trim(pits.rejected, e' \n\r\t'))
+    where
+        rollouts.is_correct
+        and rollouts.finish_reason = 'stop'
+        and not starts_with(trim(rollouts.text, e' \n\r\t'), trim(pits.rejected, e' \n\r\t'))
 ),
 
 outcome_options as (

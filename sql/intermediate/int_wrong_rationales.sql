@@ -13,4 +13,7 @@ inner join stg_problems
     on
         rationales.experiment = stg_problems.experiment
         and rationales.problem_id = stg_problems.problem_id
-where rationales.verdict = 'wrong' and stg_problems.split = 'train'
+where
+    rationales.verdict = 'wrong'
+    and rationales.finish_reason = 'stop'
+    and stg_problems.split = 'train'

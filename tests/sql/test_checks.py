@@ -76,7 +76,6 @@ def good_summarize(hand: Any) -> None:
 GOOD: dict[str, Callable[[Any], None]] = {
     "prepare": good_prepare,
     "sample": good_sample,
-    "sample_explorer": good_sample,
     "rft_set": good_rft_set,
     "outcome_pairs": good_outcome_pairs,
     "explore": good_explore,
@@ -129,12 +128,12 @@ def wrong_rft_rationale(hand: Any) -> None:
 
 
 VIOLATIONS = [
-    Violation("prepare/problem_in_two_splits", lambda h: h.problem("t", "test", question=" one? "), "one?"),
+    Violation("prepare/problem_in_two_splits", lambda h: h.problem("t", "test", question=" One? "), "One?"),
     Violation("prepare/problem_without_answer", lambda h: h.problem("x", gold_answer=" "), "'x'"),
     Violation("prepare/problem_without_answer", lambda h: h.problem("x", question="", gold_answer="3"), "'x'"),
     *[
         violation
-        for stage in ("sample", "sample_explorer")
+        for stage in ("sample",)
         for violation in (
             Violation(
                 f"{stage}/rationale_without_problem",
