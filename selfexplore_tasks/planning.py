@@ -98,7 +98,7 @@ def _check_order(store: Store, experiment: Experiment, round_number: int) -> Non
     if reason:
         raise UserError(
             f"Experiment {slug!r} ended with round {round_number - 1} ({reason}): "
-            "start an experiment of another name, or trigger it with its recipe and a larger max_rounds."
+            "start an experiment of another name, or trigger it with a larger max_rounds."
         )
 
 

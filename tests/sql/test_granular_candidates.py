@@ -143,3 +143,13 @@ def test_the_stage_keeps_a_row_for_every_explored_rationale(hand: Any) -> None:
     assert hand.rows("select pair_id, question from int_training_pairs") == [
         {"pair_id": kept["pair_id"], "question": "How many?"}
     ]
+
+
+def test_texts_that_were_cut_off_are_neither_right_nor_wrong(hand: Any) -> None:
+    hand.problem("p")
+    hand.rationale("cut-right", finish_reason="length", sample_index=1)
+    hand.wrong_rationale("cut-wrong", finish_reason="length", sample_index=2)
+    hand.rationale("right", sample_index=3)
+    hand.wrong_rationale("wrong", sample_index=4)
+    assert [row["rationale_id"] for row in hand.rows("select * from int_correct_rationales")] == ["right"]
+    assert [row["rationale_id"] for row in hand.rows("select * from int_wrong_rationales")] == ["wrong"]

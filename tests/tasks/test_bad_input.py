@@ -134,6 +134,7 @@ CASES: dict[str, tuple[Spoil, tuple[str, ...]]] = {
     "missing weights": (lambda s: delete(s.model, "*.safetensors"), ("weights", "model")),
     "model without a tokenizer": (lambda s: delete(s.model, "tokenizer*", "special*"), ("tokenizer", "model")),
     "package without weights": (lambda s: s.set("model={gguf_package: no_such_package}"), ("no_such_package",)),
+    "nothing to fine-tune on": (lambda s: s.set("sft={}"), ("gold rationales", "sft: null")),
     "slash in the name": (lambda s: setattr(s, "experiment", "a/b"), ("'a/b'", "name")),
     "name that leaves the store": (lambda s: setattr(s, "experiment", "../x"), ("'../x'", "name")),
     "dots as name": (lambda s: setattr(s, "experiment", ".."), ("'..'", "name")),

@@ -82,6 +82,19 @@ def test_a_second_run_of_a_live_experiment_is_refused(store: Store, experiment: 
         claim(store, experiment, "second", live=("first",))
 
 
+def test_the_run_that_triggers_the_next_round_does_not_stand_in_its_way(store: Store, experiment: Experiment) -> None:
+    claim(store, experiment, "first")
+    finish(store, 0)
+    assert claim(store, experiment, "second", live=("first",)) == 1
+
+
+def test_an_experiment_that_reached_its_rounds_goes_on_with_more(store: Store, experiment: Experiment) -> None:
+    for number in (0, 1, 2):
+        finish(store, number)
+    longer = open_or_create(store, "trial", None, {"max_rounds": 3})
+    assert claim(store, longer) == 3
+
+
 def test_a_round_with_a_successor_is_refused(store: Store, experiment: Experiment) -> None:
     finish(store, 0)
     finish(store, 1, "sample")

@@ -87,7 +87,7 @@ def test_every_field_has_a_description_and_a_type() -> None:
         ({"dpo.max_grad_norm": float("inf")}, "dpo.max_grad_norm must be a number (above 0), got inf."),
         ({"sample.n": "many"}, "sample.n must be a whole number (at least 1 and at most 10000), got 'many'."),
         ({"sample.n": None}, "sample.n must be a whole number (at least 1 and at most 10000), got null."),
-        ({"prompt.stop": [3]}, "prompt.stop[0] must be text, got 3."),
+        ({"prompt.stop": [3]}, "prompt.stop[0] must be text (not empty), got 3."),
         ({"engine.kind": "tpu"}, "engine.kind must be one of auto, vllm, transformers, got 'tpu'."),
         (
             {"problems.train.kind": "gsm9k"},
@@ -129,6 +129,7 @@ def test_one_sentence_names_field_value_and_remedy(overrides: dict[str, object],
             ("min_steps=5", "max_steps=4"),
         ),
         ({"model": {"scratch": {"heads": 3}}}, ("hidden_size=128", "heads=3")),
+        ({"rft.later_epochs": 2, "rft.max_steps": 10}, ("rft.later_epochs", "rft.max_steps")),
     ],
 )
 def test_an_impossible_combination_names_both_fields(overrides: dict[str, object], fields: tuple[str, str]) -> None:

@@ -136,9 +136,7 @@ def test_explorable_steps_of_other_answer_forms() -> None:
     assert explorable_steps("one two three\n#### 5", "lines", answer_phrase="The answer is", max_steps=9) == [
         "one two three\n"
     ]
-    assert explorable_steps("One two three four. #### 5", "sentences", answer_phrase="A:", max_steps=9) == [
-        "One two three four. #### 5"
-    ]
+    assert explorable_steps("One two three four. #### 5", "sentences", answer_phrase="A:", max_steps=9) == []
     same_line = "We add all of the numbers. The answer is 5."
     assert explorable_steps(same_line, "sentences", answer_phrase="The answer is", max_steps=9) == [
         "We add all of the numbers. "
@@ -164,3 +162,9 @@ def test_time_is_linear(piece: str) -> None:
     for style in STYLES:
         split_steps(text, style)
     assert time.perf_counter() - start < 4.0
+
+
+@pytest.mark.parametrize("last", ["So, the answer is 8.", "Therefore she has \\boxed{8}"])
+def test_a_last_step_that_states_the_answer_is_not_explored(last: str) -> None:
+    text = f"3 + 4 = 8\n{last}"
+    assert explorable_steps(text, "lines", answer_phrase="The answer is", max_steps=20) == ["3 + 4 = 8\n"]
