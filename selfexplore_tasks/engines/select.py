@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from selfexplore_tasks import recipe
+from selfexplore_tasks.engines.common import context_limit
 from selfexplore_tasks.engines.protocol import Engine
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.processes import usable_cores
@@ -65,6 +66,7 @@ def open_engine(
     ``context_length`` limits prompt plus completion, in tokens (null = the model's own limit). Raises UserError for
     a model that cannot be loaded.
     """
+    context_length = context_limit(model_dir, context_length)
     threads = effective_threads(settings.threads)
     name, reason = choose_engine(settings.kind)
     log(f"Engine: {name} ({threads} CPU threads). {reason}")

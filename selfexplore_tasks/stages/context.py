@@ -105,12 +105,11 @@ class StageContext:
         """The model loaded for generation; closed at the end."""
         from selfexplore_tasks.engines.select import open_engine
 
-        scratch = self.recipe.model.scratch
         engine = open_engine(
             self.recipe.engine,
             self.model_path(model_id),
             dtype=self.recipe.model.dtype,
-            context_length=scratch.context_length if scratch else None,
+            context_length=self.recipe.model.context_length,
             seed=self.recipe.seed,
         )
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from selfexplore_tasks.errors import UserError
@@ -51,11 +51,11 @@ def open_experiment(
         if stored.recipe == recipe:
             return stored
         store.check_writable()
-        return _save(store, slug, recipe, stored.created_at)
+        return _save(store, replace(stored, recipe=recipe))
     recipe = load_recipe(str(recipe_name), overrides)
     store.check_writable()
     _check_inputs(recipe)
-    return _save(store, slug, recipe, datetime.now(UTC).isoformat(timespec="seconds"))
+    return _save(store, Experiment(slug, recipe, recipe_hash(recipe), datetime.now(UTC).isoformat(timespec="seconds")))
 
 
 def load_experiment(store: Store, slug: str) -> Experiment:
@@ -104,22 +104,21 @@ def delete_experiment(store: Store, slug: str) -> None:
     shutil.rmtree(store.lock_dir(slug), ignore_errors=True)
 
 
-def _save(store: Store, slug: str, recipe: Recipe, created_at: str) -> Experiment:
-    experiment = Experiment(slug, recipe, recipe_hash(recipe), created_at)
+def _save(store: Store, experiment: Experiment) -> Experiment:
     content = {
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": experiment.recipe.model_dump(mode="json"),
         "recipe_hash": experiment.recipe_hash,
-        "created_at": created_at,
+        "created_at": experiment.created_at,
         "versions": installed_versions(),
     }
-    write_json(store.experiment_file(slug), content)
+    write_json(store.experiment_file(experiment.slug), content)
     return experiment
 
 
 def _check_same_recipe(stored: Experiment, recipe: Recipe) -> None:
-    if recipe_hash(recipe) == stored.recipe_hash:
-        return
     fields = changed_fields(stored.recipe, recipe)
+    if not fields:
+        return
     raise UserError(
         f"Experiment {stored.slug!r} was made with another recipe (different: {', '.join(fields)}): "
         "choose another experiment name, or delete it with `selfexplore experiments delete`."

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from selfexplore_tasks import recipe
+from selfexplore_tasks.engines.common import context_limit
 from selfexplore_tasks.engines.protocol import Engine, GenerationRequest
 from selfexplore_tasks.engines.select import choose_engine, effective_threads, open_engine
 from selfexplore_tasks.errors import UserError
@@ -127,3 +128,10 @@ def test_vllm_reports_a_bad_model_and_leaves_no_files(tiny_model_dir: Path, tmp_
     assert f"vLLM cannot load the model {tiny_model_dir}" in done.stdout
     assert "max_model_len (4096)" in done.stdout
     assert not [path for path in tmp_path.iterdir() if "vllm" in path.name]
+
+
+def test_the_context_is_what_the_recipe_wants_and_the_model_allows(tiny_model_dir: Path, tmp_path: Path) -> None:
+    assert context_limit(tiny_model_dir, 4096) == 128
+    assert context_limit(tiny_model_dir, 64) == 64
+    assert context_limit(tiny_model_dir, None) == 128
+    assert context_limit(tmp_path, 4096) == 4096
