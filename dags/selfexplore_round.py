@@ -42,7 +42,8 @@ def open_experiment() -> dict[str, Any]:
     context = get_current_context()
     params, store = context["params"], Store.from_environment()
     try:
-        experiment = open_or_create(store, params["experiment"], params["recipe"], recipe_overrides(params))
+        overrides = recipe_overrides(params)
+        experiment = open_or_create(store, params["experiment"], params["recipe"], overrides, params["round"])
         number = claim_round(
             store, experiment, requested=params["round"], run_id=context["run_id"], is_running=is_running
         )

@@ -7,5 +7,9 @@ class UserError(Exception):
     """Bad input or a missing prerequisite: one clear sentence, exit code 2, nothing written."""
 
 
+class PromptTooLong(UserError, ValueError):
+    """A prompt leaves no room for one new token in the model's context."""
+
+
 class CheckFailed(Exception):
     """A check in ``sql/checks`` returned rows; the message names the check and the first offending rows."""

@@ -20,9 +20,17 @@ from selfexplore_tasks.store.manifests import read_manifest, read_manifests
 DEFAULT_RECIPE = "arithmetic-tiny"
 
 
-def open_or_create(store: Store, slug: str, recipe: str | None, overrides: dict[str, object]) -> Experiment:
-    """Return the experiment; a new one without a recipe takes the default. Raises UserError as `open_experiment`."""
+def open_or_create(
+    store: Store, slug: str, recipe: str | None, overrides: dict[str, object], requested: int | None = None
+) -> Experiment:
+    """Return the experiment; a new one without a recipe takes the default.
+
+    Raises:
+        UserError: as `open_experiment`; or a later round than 0 is ``requested`` of a new experiment.
+    """
     exists = store.experiment_file(slug).exists()
+    if requested and not exists:
+        raise UserError(f"Experiment {slug!r} is new and begins with round 0: leave the round empty.")
     return open_experiment(store, slug, recipe if exists else recipe or DEFAULT_RECIPE, overrides)
 
 

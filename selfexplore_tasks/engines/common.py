@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selfexplore_tasks.engines.protocol import Completion, GenerationRequest
-from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.errors import PromptTooLong, UserError
 from selfexplore_tasks.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ def _check_request(position: int, request: GenerationRequest, context_length: in
     if length == 0:
         raise ValueError(f"request {position} has an empty prompt: give at least one token")
     if length >= context_length:
-        raise ValueError(
+        raise PromptTooLong(
             f"request {position} has a prompt of {length} tokens, which leaves no room for a new one "
-            f"in the model's context of {context_length}"
+            f"in the model's context of {context_length}: raise the context length, or leave long problems out."
         )
     if request.n < 1 or request.max_new_tokens < 1:
         raise ValueError(

@@ -52,7 +52,7 @@ class Engine(Protocol):
         """Return for each request its n completions, in order.
 
         ``on_progress`` is called with the number of completions that ended since the last call.
-        Raises ValueError for a prompt that leaves no room for one new token.
+        Raises PromptTooLong for a prompt that leaves no room for one new token.
         """
         ...
 

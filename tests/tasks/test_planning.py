@@ -102,6 +102,12 @@ def test_a_round_with_a_successor_is_refused(store: Store, experiment: Experimen
         claim(store, experiment, requested=0)
 
 
+def test_a_new_experiment_begins_with_round_zero(store: Store) -> None:
+    with pytest.raises(UserError, match="'fresh' is new and begins with round 0"):
+        open_or_create(store, "fresh", None, {}, 5)
+    assert not store.root.exists()
+
+
 def test_a_round_without_predecessor_is_refused(store: Store, experiment: Experiment) -> None:
     with pytest.raises(UserError, match="round 1 is not finished"):
         claim(store, experiment, requested=2)
