@@ -1,12 +1,14 @@
-"""``selfexplore``: the command line. Only argument parsing lives here; imports stay light so that --help is instant."""
+"""``selfexplore``: the command line. Imports stay light so that --help is instant."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from selfexplore_tasks import __version__, commands
+from selfexplore_tasks import __version__
+from selfexplore_tasks.commands import core
+from selfexplore_tasks.commands.common import Subcommands, add_command, add_overrides
 from selfexplore_tasks.errors import CheckFailed, UserError
 from selfexplore_tasks.stages.names import ROUND_STAGES, ROUND_ZERO_STAGES, SHARDED_STAGES
 
@@ -47,35 +49,17 @@ def build_parser() -> argparse.ArgumentParser:
     _add_experiments(subcommands)
     _add_tables(subcommands)
     _add_sql(subcommands)
-    _add_command(
-        subcommands, "where", commands.where, "show where the data is and which engine runs here", "selfexplore where"
+    add_command(
+        subcommands, "where", core.where, "show where the data is and which engine runs here", "selfexplore where"
     )
     return parser
 
 
-def _add_command(
-    subcommands: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    run: Callable[[argparse.Namespace], None] | None,
-    summary: str,
-    example: str,
-) -> argparse.ArgumentParser:
-    parser = subcommands.add_parser(
-        name,
-        help=summary,
-        description=f"{summary[0].upper()}{summary[1:]}.",
-        epilog=f"Example: {example}",
-    )
-    if run is not None:
-        parser.set_defaults(run=run)
-    return parser
-
-
-def _add_stage(subcommands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _add_command(
+def _add_stage(subcommands: Subcommands[argparse.ArgumentParser]) -> None:
+    parser = add_command(
         subcommands,
         "stage",
-        commands.stage,
+        core.stage,
         "run one stage of one round; a stage that is done returns at once, one that was killed goes on",
         "selfexplore stage sample --experiment mine --round 1 --shard 1/2",
     )
@@ -86,47 +70,45 @@ def _add_stage(subcommands: argparse._SubParsersAction[argparse.ArgumentParser])
         "--shard", default="1/1", metavar="I/N", help=f"worker I of N (stages {', '.join(SHARDED_STAGES)})"
     )
     parser.add_argument("--recipe", metavar="R", help="recipe name or YAML file; creates the experiment if it is new")
-    _add_overrides(parser)
+    add_overrides(parser)
 
 
-def _add_recipe(subcommands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _add_command(
+def _add_recipe(subcommands: Subcommands[argparse.ArgumentParser]) -> None:
+    parser = add_command(
         subcommands, "recipe", None, "list, show and check recipes", "selfexplore recipe show arithmetic-tiny"
     )
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
-    _add_command(actions, "list", commands.recipe_list, "list the ready recipes", "selfexplore recipe list")
-    show = _add_command(
+    add_command(actions, "list", core.recipe_list, "list the ready recipes", "selfexplore recipe list")
+    show = add_command(
         actions,
         "show",
-        commands.recipe_show,
+        core.recipe_show,
         "print a recipe with every default filled in",
         "selfexplore recipe show gsm8k-mistral-7b --set sample.n=8 > mine.yaml",
     )
     show.add_argument("name", metavar="NAME", help="recipe name or YAML file")
-    _add_overrides(show)
-    check = _add_command(
-        actions, "check", commands.recipe_check, "check a recipe file", "selfexplore recipe check mine.yaml"
+    add_overrides(show)
+    check = add_command(
+        actions, "check", core.recipe_check, "check a recipe file", "selfexplore recipe check mine.yaml"
     )
     check.add_argument("name", metavar="FILE", help="YAML file or recipe name")
-    _add_overrides(check)
-    _add_command(
-        actions, "fields", commands.recipe_fields, "describe every field of a recipe", "selfexplore recipe fields"
-    )
+    add_overrides(check)
+    add_command(actions, "fields", core.recipe_fields, "describe every field of a recipe", "selfexplore recipe fields")
 
 
-def _add_experiments(subcommands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _add_command(
+def _add_experiments(subcommands: Subcommands[argparse.ArgumentParser]) -> None:
+    parser = add_command(
         subcommands, "experiments", None, "list and delete experiments", "selfexplore experiments list"
     )
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
-    listing = _add_command(
-        actions, "list", commands.experiments_list, "list experiments", "selfexplore experiments list --json"
+    listing = add_command(
+        actions, "list", core.experiments_list, "list experiments", "selfexplore experiments list --json"
     )
     listing.add_argument("--json", action="store_true", help="print JSON")
-    delete = _add_command(
+    delete = add_command(
         actions,
         "delete",
-        commands.experiments_delete,
+        core.experiments_delete,
         "delete an experiment: its tables, models and manifests",
         "selfexplore experiments delete mine --yes",
     )
@@ -134,21 +116,21 @@ def _add_experiments(subcommands: argparse._SubParsersAction[argparse.ArgumentPa
     delete.add_argument("--yes", action="store_true", help="do not ask")
 
 
-def _add_tables(subcommands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_tables(subcommands: Subcommands[argparse.ArgumentParser]) -> None:
     for name, run, summary in (
-        ("rounds", commands.rounds, "what each round did: champion, counts, seconds and tokens"),
-        ("scores", commands.scores, "accuracy of every model with its 95%% interval"),
+        ("rounds", core.rounds, "what each round did: champion, counts, seconds and tokens"),
+        ("scores", core.scores, "accuracy of every model with its 95%% interval"),
     ):
-        parser = _add_command(subcommands, name, run, summary, f"selfexplore {name} --experiment demo --json")
+        parser = add_command(subcommands, name, run, summary, f"selfexplore {name} --experiment demo --json")
         parser.add_argument("--experiment", metavar="E", help="only this experiment")
         parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _add_sql(subcommands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _add_command(
+def _add_sql(subcommands: Subcommands[argparse.ArgumentParser]) -> None:
+    parser = add_command(
         subcommands,
         "sql",
-        commands.sql,
+        core.sql,
         "run one read-only SELECT over the experiments' views (show tables lists them)",
         'selfexplore sql "select * from first_pit_histogram" --experiment demo',
     )
@@ -158,13 +140,3 @@ def _add_sql(subcommands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     output.add_argument("--json", action="store_true", help="print JSON")
     output.add_argument("--csv", action="store_true", help="print CSV")
     output.add_argument("--parquet", metavar="FILE", help="write a parquet file")
-
-
-def _add_overrides(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change a field of the recipe, e.g. --set sample.n=8 (repeatable)",
-    )

@@ -192,6 +192,16 @@ class Lora(Section):
     alpha: int = Field(32, ge=1, description="Scale of the adapters.")
 
 
+class Grading(Section):
+    """Deciding whether an answer is right (method, step 3)."""
+
+    second: Literal["string_match", "math_verify"] | None = Field(
+        None, description="A second grader; where it disagrees is view grade_disagreements. It never decides."
+    )
+    timeout_s: float = Field(5.0, gt=0, le=60, description="Seconds one symbolic comparison may take.")
+    workers: PositiveInt = Field(1, description="Subprocesses for symbolic comparisons, per worker of a stage.")
+
+
 class Training(Section):
     """Settings common to SFT, RFT and DPO. Defaults are the paper's for supervised training."""
 
@@ -249,8 +259,9 @@ class Rft(Training):
     data: Literal["round", "accumulated"] = Field(
         "round", description="Train on this round's rationales, or also on those kept in earlier rounds."
     )
-    first_round: Literal["base", "generator"] = Field(
-        "base", description="Round 1: train from the base model (paper), or go on from the model that sampled."
+    first_round: Literal["base", "generator", "skip"] = Field(
+        "base",
+        description="Round 1: train from the base model (paper), go on from the sampling model, or take it as it is.",
     )
     later_rounds: Literal["base", "policy", "skip"] = Field(
         "base",
@@ -285,6 +296,15 @@ class Pairs(Section):
     explorer_problem_count: PositiveInt | None = Field(
         None, description="rationales_from=explorer: draw for at most this many problems; null = all."
     )
+    rejected: Literal["pit_step", "remainder"] = Field(
+        "pit_step", description="Granular pairs reject the pit step alone (paper), or all that follows from it too."
+    )
+    chosen: Literal["shortest", "longest", "random"] = Field(
+        "shortest", description="Which correct rollout from before the pit is chosen; random is seeded."
+    )
+    per_rationale: Literal["one", "all"] = Field(
+        "one", description="One granular pair per wrong rationale (paper), or one for every correct rollout."
+    )
 
 
 class Steps(Section):
@@ -302,6 +322,36 @@ class Explore(Section):
     top_p: Probability = Field(1.0, description="Nucleus sampling.")
     max_new_tokens: PositiveInt = Field(512, description="Longest rollout in tokens.")
     chunk_size: PositiveInt = Field(64, description="Rationales per committed chunk.")
+    confirm: bool = Field(
+        False, description="Test a step without a correct rollout again with k more before it counts as a pit."
+    )
+    adaptive: bool = Field(
+        False,
+        description="Draw one rollout first and the other k - 1 only where it failed (and at the step before the pit).",
+    )
+    search: Literal["linear", "binary"] = Field(
+        "linear",
+        description="Go from step 1 on (paper), or halve: fewer rollouts, right only where a failed step stays failed.",
+    )
+
+
+DpoLoss = Literal[
+    "sigmoid",
+    "hinge",
+    "ipo",
+    "exo_pair",
+    "nca_pair",
+    "robust",
+    "bco_pair",
+    "sppo_hard",
+    "aot",
+    "aot_unpaired",
+    "apo_zero",
+    "apo_down",
+    "discopop",
+    "sigmoid_norm",
+]
+SMOOTHED_LOSSES = ("exo_pair", "robust", "aot")
 
 
 class Dpo(Training):
@@ -314,6 +364,73 @@ class Dpo(Training):
     max_length: int = Field(384, ge=16, description="Longer pairs (tokens of prompt + longer answer) are left out.")
     optimizer: Literal["adamw_torch", "rmsprop", "sgd"] = Field("rmsprop", description="Optimiser.")
     beta: float = Field(0.1, gt=0, le=100, description="Strength of the pull towards the reference model.")
+    loss: DpoLoss = Field("sigmoid", description="Preference loss, by TRL's name.")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=0.5, description="Share of pairs taken to be the wrong way round (exo_pair, robust, aot)."
+    )
+    sft_weight: float = Field(
+        0.0, ge=0, le=100, description="Weight of the negative log-likelihood of chosen, added to the loss."
+    )
+    eos_on_complete_rejected: bool = Field(
+        False, description="End of sequence after rejected texts that are complete solutions; never after a pit step."
+    )
+
+    @model_validator(mode="after")
+    def _check_smoothing(self) -> Self:
+        if self.loss in ("exo_pair", "robust") and self.label_smoothing == 0:
+            raise ValueError(f"dpo.loss={self.loss} disagrees with dpo.label_smoothing=0: it needs more than 0")
+        if self.label_smoothing > 0 and self.loss not in SMOOTHED_LOSSES:
+            raise ValueError(
+                f"dpo.label_smoothing={self.label_smoothing:g} disagrees with dpo.loss={self.loss}: "
+                f"only {', '.join(SMOOTHED_LOSSES)} have it"
+            )
+        return self
+
+
+AlarmName = Literal["chosen_logprob", "reward_accuracy", "grad_norm", "few_steps"]
+
+
+class Alarms(Section):
+    """When preference training looks wrong. An alarm goes to the log, the manifest and table rounds; null = off."""
+
+    chosen_logprob_drop: float | None = Field(
+        10.0,
+        gt=0,
+        description="chosen_logprob: the mean log-probability of chosen answers fell by more nats.",
+    )
+    reward_accuracy: float | None = Field(
+        0.99,
+        gt=0.5,
+        le=1,
+        description="reward_accuracy: at least this in the last quarter: nothing left to learn.",
+    )
+    grad_norm: float | None = Field(
+        100.0, gt=0, description="grad_norm: before clipping it exceeded this, or was not a number."
+    )
+    min_steps: PositiveInt | None = Field(
+        4, description="few_steps: so few optimiser steps that warm-up and schedule mean nothing."
+    )
+    fatal: tuple[AlarmName, ...] = Field((), description="Alarms that end the stage with an error.")
+
+
+class OutcomeArm(Section):
+    """The arm that trains DPO on outcome pairs; what is null is as in `dpo`."""
+
+    learning_rate: LearningRate | None = Field(None, description="Peak learning rate; null = dpo.learning_rate.")
+    beta: float | None = Field(None, gt=0, le=100, description="Pull towards the reference; null = dpo.beta.")
+
+
+class ContinuedRftArm(Section):
+    """The arm that goes on with RFT for as many steps; what is null is as in `rft`."""
+
+    learning_rate: LearningRate | None = Field(None, description="Peak learning rate; null = rft.learning_rate.")
+
+
+class Arms(Section):
+    """Settings of the arms that `compare` trains beside Self-Explore."""
+
+    outcome_dpo: OutcomeArm = Field(OutcomeArm(), description="DPO on complete right and wrong rationales.")
+    continued_rft: ContinuedRftArm = Field(ContinuedRftArm(), description="More supervised training on the RFT set.")
 
 
 class Evaluate(Section):
@@ -334,6 +451,9 @@ class Engine(Section):
     tensor_parallel_size: PositiveInt = Field(1, description="vLLM on GPU: cards per engine.")
 
 
+Reporter = Literal["tensorboard", "wandb", "mlflow", "trackio", "comet_ml", "clearml", "swanlab"]
+
+
 class Recipe(Section):
     """One experiment."""
 
@@ -352,8 +472,18 @@ class Recipe(Section):
     pairs: Pairs = Field(Pairs(), description="Choosing preference pairs.")
     explore: Explore = Field(Explore(), description="Finding first pits.")
     dpo: Dpo = Field(Dpo(), description="Preference training.")
+    alarms: Alarms = Field(Alarms(), description="When preference training looks wrong.")
+    compare: bool = Field(
+        False,
+        description="Train also outcome DPO and continued RFT, as many steps from the same explorer, and compare all.",
+    )
+    arms: Arms = Field(Arms(), description="Settings of the compared arms.")
     evaluate: Evaluate = Field(Evaluate(), description="Measuring accuracy.")
     engine: Engine = Field(Engine(), description="How text is generated.")
+    grading: Grading = Field(Grading(), description="Deciding whether an answer is right.")
+    report_to: tuple[Reporter, ...] = Field(
+        (), description="Where the trainers report to, by transformers' names; the package must be installed."
+    )
 
     @model_validator(mode="after")
     def _check_agreement(self) -> Self:

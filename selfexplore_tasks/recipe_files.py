@@ -27,8 +27,8 @@ __all__ = [
 ]
 
 _MAX_BYTES = 1 << 20
-# What a run may be called and how far it goes changes no row that is already made.
-_NOT_HASHED = frozenset({"name", "description", "max_rounds", "shards"})
+# What a run may be called, how far it goes and who is told changes no row that is already made.
+_NOT_HASHED = frozenset({"name", "description", "max_rounds", "shards", "report_to"})
 
 
 def recipe_names() -> list[str]:
@@ -64,7 +64,7 @@ def _build(tree: dict[str, object], overrides: Mapping[str, object], origin: str
 def recipe_hash(recipe: Recipe) -> str:
     """Return 12 hex digits of everything in the recipe that changes results.
 
-    Left out: name, description, max_rounds and shards. The content of named files is not part of it.
+    Left out: name, description, max_rounds, shards and report_to. The content of named files is not part of it.
     """
     content = recipe.model_dump(mode="json", exclude=set(_NOT_HASHED))
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))

@@ -14,6 +14,7 @@ from selfexplore_tasks.prompts import PromptFormat
 from selfexplore_tasks.seeds import derive_seed
 from selfexplore_tasks.stages.chunks import Rows, finish_chunks, work_chunks
 from selfexplore_tasks.stages.context import StageContext
+from selfexplore_tasks.stages.generation import completion_columns, grade_columns, open_grader
 from selfexplore_tasks.store.manifests import Manifest
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def _evaluate_model(
     context: StageContext, model_id: str, problems: Sequence[Problem], versions: dict[str, str], first_chunk: int
 ) -> list[Path]:
     prompts = context.prompts(model_id)
-    with context.engine(model_id) as engine, Grader(answer_phrase=context.recipe.prompt.answer_phrase) as grader:
+    with context.engine(model_id) as engine, open_grader(context) as grader:
 
         def work(chunk: Sequence[Problem], progress: Progress) -> Rows:
             return _answer(context, model_id, chunk, versions, prompts, engine, grader, progress)
@@ -97,12 +98,9 @@ def _answer(
             "benchmark_version": versions[problem.split],
             "split": problem.split,
             "problem_id": problem.problem_id,
-            "text": done.text,
-            "answer": grade.answer,
             "is_correct_strict": grade.is_correct_strict,
-            "is_correct_flexible": grade.is_correct_flexible,
-            "finish_reason": done.finish_reason,
-            "token_count": len(done.token_ids),
+            **completion_columns(done),
+            **grade_columns(grade),
         }
         for problem, done, grade in zip(problems, completions, grades, strict=True)
     ]

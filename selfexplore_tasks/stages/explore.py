@@ -12,6 +12,7 @@ from selfexplore_tasks.prompts import PromptFormat
 from selfexplore_tasks.seeds import derive_seed
 from selfexplore_tasks.stages.chunks import Rows, finish_chunks, shard_label, work_chunks
 from selfexplore_tasks.stages.context import StageContext
+from selfexplore_tasks.stages.generation import completion_columns, grade_columns, open_grader
 from selfexplore_tasks.steps import explorable_steps
 from selfexplore_tasks.store.manifests import Manifest
 
@@ -39,7 +40,7 @@ def run(context: StageContext) -> Manifest | None:
     recipe = context.recipe
     prompts = context.prompts(context.explorer_id)
     wrong = _wrong_rationales(context)
-    with context.engine(context.explorer_id) as engine, Grader(answer_phrase=recipe.prompt.answer_phrase) as grader:
+    with context.engine(context.explorer_id) as engine, open_grader(context) as grader:
         explorer = _Explorer(context, prompts, engine, grader)
         paths = work_chunks(
             context,
@@ -109,11 +110,9 @@ class _Explorer:
                 "step_count": len(rationale.steps),
                 "rollout_index": index,
                 "prefix": rationale.prefix(step),
-                "text": done.text,
-                "answer": grade.answer,
                 "is_correct": grade.is_correct_strict,
-                "finish_reason": done.finish_reason,
-                "token_count": len(done.token_ids),
+                **completion_columns(done),
+                **grade_columns(grade),
             }
             for (rationale, index, done), grade in zip(drawn, grades, strict=True)
         ]

@@ -18,9 +18,9 @@ from selfexplore_tasks.store.schemas import TABLES
 
 def run(context: StageContext) -> Manifest:
     """Write `first_pits` and `pairs` of kind granular: a row per explored rationale, kept or with its drop reason."""
-    columns = ", ".join(TABLES["first_pits"].names)
+    columns = ", ".join(name for name in TABLES["first_pits"].names if name != "true_wrong_step")
     where = "where experiment = $experiment and round = $round order by rationale_id"
-    pits = context.query(f"select {columns} from int_first_pits {where}")
+    pits = [{**pit, "true_wrong_step": None} for pit in context.query(f"select {columns} from int_first_pits {where}")]
     candidates = context.query(f"select * from int_granular_candidates {where}")
     prompts = context.prompts(context.explorer_id)
     rows = [_pair_row(candidate, prompts, context.round_number) for candidate in assign_chosen(candidates)]

@@ -12,10 +12,11 @@ from selfexplore_tasks.prompts import PromptFormat
 from selfexplore_tasks.seeds import derive_seed
 from selfexplore_tasks.stages.chunks import Rows, finish_chunks, shard_label, work_chunks
 from selfexplore_tasks.stages.context import StageContext
+from selfexplore_tasks.stages.generation import completion_columns, grade_columns, open_grader
 from selfexplore_tasks.store.manifests import Manifest
 
 if TYPE_CHECKING:
-    from selfexplore_tasks.engines.protocol import Completion, Engine, GenerationRequest
+    from selfexplore_tasks.engines.protocol import Engine, GenerationRequest
 
 
 def run(context: StageContext) -> Manifest | None:
@@ -51,7 +52,7 @@ def draw_rationales(context: StageContext, model_id: str, problems: Sequence[Pro
     """Draw ``sample.n`` rationales from ``model_id`` for each problem."""
     recipe = context.recipe
     prompts = context.prompts(model_id)
-    with context.engine(model_id) as engine, Grader(answer_phrase=recipe.prompt.answer_phrase) as grader:
+    with context.engine(model_id) as engine, open_grader(context) as grader:
 
         def work(chunk: Sequence[Problem], progress: Progress) -> Rows:
             return _draw_chunk(context, model_id, chunk, prompts, engine, grader, progress)
@@ -95,25 +96,15 @@ def _draw_chunk(
             "problem_id": problem.problem_id,
             "model_id": model_id,
             "sample_index": index,
-            "answer": grade.answer,
             "verdict": grade.verdict,
             "is_correct_strict": grade.is_correct_strict,
-            "is_correct_flexible": grade.is_correct_flexible,
             "seed": derive_seed(request.seed, index),
+            "logprob_mean": done.logprob_mean,
             **completion_columns(done),
+            **grade_columns(grade),
         }
         for (problem, request, index, done), grade in zip(drawn, grades, strict=True)
     ]
-
-
-def completion_columns(completion: Completion) -> dict[str, object]:
-    """The columns every generated text has in `rationales`."""
-    return {
-        "text": completion.text,
-        "finish_reason": completion.finish_reason,
-        "token_count": len(completion.token_ids),
-        "logprob_mean": completion.logprob_mean,
-    }
 
 
 def _request(context: StageContext, model_id: str, problem: Problem, prompts: PromptFormat) -> GenerationRequest:

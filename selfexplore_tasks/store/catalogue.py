@@ -55,6 +55,7 @@ def connect(
     if not SQL_DIR.is_dir():
         raise UserError(f"{SQL_DIR} is missing: run from a clone (make install, or pip install --editable).")
     connection = duckdb.connect(":memory:")
+    connection.execute("create schema layout")
     parts: dict[str, list[Path]] = {table: list((pending or {}).get(table, ())) for table in TABLES}
     stages = []
     for slug in slugs:
@@ -92,15 +93,16 @@ def run_checks(connection: duckdb.DuckDBPyConnection, stage: str, *, slug: str, 
 
 
 def _create_table_view(connection: duckdb.DuckDBPyConnection, table: str, files: Sequence[Path]) -> None:
+    keys = [pa.field("experiment", pa.string()), pa.field("round", pa.int32())]
+    name = f"layout.{table}" if files else table
+    _register(connection, name, pa.schema([*TABLES[table], *keys]).empty_table())
     if not files:
-        keys = [pa.field("experiment", pa.string()), pa.field("round", pa.int32())]
-        _register(connection, table, pa.schema([*TABLES[table], *keys]).empty_table())
         return
     listed = ", ".join(f"'{str(path).replace(chr(39), chr(39) * 2)}'" for path in sorted(files))
     types = "{'experiment': varchar, 'round': integer}"
-    connection.execute(
-        f"create view {table} as from read_parquet([{listed}], hive_partitioning = true, hive_types = {types})"
-    )
+    parts = f"read_parquet([{listed}], union_by_name = true, hive_partitioning = true, hive_types = {types})"
+    # The empty table brings the columns that parts of an older schema version lack.
+    connection.execute(f"create view {table} as (from {name}) union all by name (from {parts})")
 
 
 def _register(connection: duckdb.DuckDBPyConnection, name: str, content: pa.Table) -> None:

@@ -1,14 +1,15 @@
 """The stored tables: one pyarrow schema each, with a sentence for every column.
 
 ``experiment`` and ``round`` are hive keys of the path, added to every table when it is read.
-``model_id`` is ``<round>/<base|sft|rft|policy>``.
+``model_id`` is ``<round>/<base|sft|rft|policy|outcome_dpo|continued_rft|imported>``. A column that an older part
+lacks reads as null; version 2 added grade_reason, is_correct_second, true_wrong_step and the table comparisons.
 """
 
 from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def _field(name: str, kind: pa.DataType, doc: str) -> pa.Field:
@@ -32,7 +33,7 @@ TABLES: dict[str, pa.Schema] = {
         [
             _field("source", TEXT, "where the row came from"),
             _field("row_number", pa.int64(), "1-based row of the source"),
-            _field("reason", TEXT, "duplicate, empty_question, no_answer or in_test"),
+            _field("reason", TEXT, "duplicate, empty_question, no_answer, unreadable_answer or in_test"),
             _field("question", TEXT, "the question as read, cut to 200 characters"),
         ]
     ),
@@ -47,6 +48,8 @@ TABLES: dict[str, pa.Schema] = {
             _field("verdict", TEXT, "correct, wrong, no_answer or unfinished"),
             _field("is_correct_strict", FLAG, "correct with the answer phrase; trains and gates"),
             _field("is_correct_flexible", FLAG, "correct when the last number counts as the answer"),
+            _field("grade_reason", TEXT, "what decided the strict verdict"),
+            _field("is_correct_second", FLAG, "the second grader's verdict; null without one"),
             _field("finish_reason", TEXT, "stop or length"),
             _field("token_count", INT, "generated tokens"),
             _field("logprob_mean", REAL, "mean log-probability of the tokens, nats"),
@@ -77,6 +80,9 @@ TABLES: dict[str, pa.Schema] = {
             _field("text", TEXT, "the completion"),
             _field("answer", TEXT, "extracted answer; null if none"),
             _field("is_correct", FLAG, "strict verdict"),
+            _field("is_correct_flexible", FLAG, "flexible verdict"),
+            _field("grade_reason", TEXT, "what decided the strict verdict"),
+            _field("is_correct_second", FLAG, "the second grader's verdict; null without one"),
             _field("finish_reason", TEXT, "stop or length"),
             _field("token_count", INT, "generated tokens"),
         ]
@@ -87,9 +93,10 @@ TABLES: dict[str, pa.Schema] = {
             _field("problem_id", TEXT, "its problem"),
             _field("first_pit_step", INT, "1-based first step no rollout recovers from; null if none"),
             _field("step_count", INT, "steps that may be explored"),
-            _field("pass_counts", pa.list_(INT), "correct rollouts after step 1, 2, ..."),
+            _field("pass_counts", pa.list_(INT), "correct rollouts after step 1, 2, ...; null where none was drawn"),
             _field("draw_counts", pa.list_(INT), "rollouts drawn after step 1, 2, ..."),
             _field("is_confirmed", FLAG, "the pit was tested again with more rollouts"),
+            _field("true_wrong_step", INT, "1-based first wrong step where it is computable (arithmetic), else null"),
         ]
     ),
     "pairs": pa.schema(
@@ -121,6 +128,8 @@ TABLES: dict[str, pa.Schema] = {
             _field("answer", TEXT, "extracted answer; null if none"),
             _field("is_correct_strict", FLAG, "strict verdict"),
             _field("is_correct_flexible", FLAG, "flexible verdict"),
+            _field("grade_reason", TEXT, "what decided the strict verdict"),
+            _field("is_correct_second", FLAG, "the second grader's verdict; null without one"),
             _field("finish_reason", TEXT, "stop or length"),
             _field("token_count", INT, "generated tokens"),
         ]
@@ -137,6 +146,20 @@ TABLES: dict[str, pa.Schema] = {
             _field("accuracy_flexible", REAL, "share answered correctly, flexible verdict"),
             _field("problem_count", INT, "problems behind the accuracy"),
             _field("promoted", FLAG, "this model became the champion in this round"),
+        ]
+    ),
+    "comparisons": pa.schema(
+        [
+            _field("model_id", TEXT, "the model"),
+            _field("baseline_id", TEXT, "the model it is compared with"),
+            _field("benchmark", TEXT, "name of the problems' source"),
+            _field("split", TEXT, "dev or test"),
+            _field("problem_count", INT, "problems both answered"),
+            _field("gained", INT, "problems the model solves and the baseline does not"),
+            _field("lost", INT, "problems the baseline solves and the model does not"),
+            _field("difference", REAL, "accuracy of the model minus that of the baseline"),
+            _field("difference_low", REAL, "lower end of the 95% paired bootstrap interval"),
+            _field("difference_high", REAL, "upper end of the 95% paired bootstrap interval"),
         ]
     ),
     "rounds": pa.schema(

@@ -33,6 +33,7 @@ engine: {kind: transformers}
 """
 Row = dict[str, Any]
 
+GRADED: Row = {"answer": "3", "is_correct_flexible": True, "grade_reason": "equal_number", "is_correct_second": None}
 DEFAULTS: dict[str, Row] = {
     "problems": {
         "source": "hand",
@@ -45,10 +46,9 @@ DEFAULTS: dict[str, Row] = {
         "model_id": "1/rft",
         "sample_index": 0,
         "text": "1 + 2 = 3\nThe answer is 3",
-        "answer": "3",
+        **GRADED,
         "verdict": "correct",
         "is_correct_strict": True,
-        "is_correct_flexible": True,
         "finish_reason": "stop",
         "token_count": 9,
         "logprob_mean": -0.5,
@@ -64,7 +64,7 @@ DEFAULTS: dict[str, Row] = {
     "rollouts": {
         "problem_id": "p",
         "model_id": "1/rft",
-        "answer": "3",
+        **GRADED,
         "is_correct": True,
         "finish_reason": "stop",
         "token_count": 5,
@@ -85,9 +85,8 @@ DEFAULTS: dict[str, Row] = {
         "benchmark": "hand",
         "benchmark_version": "v",
         "text": "The answer is 3",
-        "answer": "3",
+        **GRADED,
         "is_correct_strict": True,
-        "is_correct_flexible": True,
         "finish_reason": "stop",
         "token_count": 5,
     },

@@ -1,4 +1,4 @@
-"""What the commands of ``selfexplore`` do; heavy imports happen inside the command that needs them."""
+"""What the commands on stages, recipes, experiments and tables do."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from selfexplore_tasks.commands.common import chosen_experiments, print_rows
 from selfexplore_tasks.errors import UserError
 
 
@@ -40,7 +40,7 @@ def recipe_list(options: argparse.Namespace) -> None:
     from selfexplore_tasks.recipe_files import load_recipe, recipe_names
 
     rows = [{"recipe": name, "description": load_recipe(name).description} for name in recipe_names()]
-    _print_rows(rows, as_json=False)
+    print_rows(rows, as_json=False)
 
 
 def recipe_show(options: argparse.Namespace) -> None:
@@ -85,7 +85,7 @@ def experiments_list(options: argparse.Namespace) -> None:
                 "running": ", ".join(live_stages(store, name)) or None,
             }
         )
-    _print_rows(rows, as_json=options.json)
+    print_rows(rows, as_json=options.json)
 
 
 def experiments_delete(options: argparse.Namespace) -> None:
@@ -103,7 +103,7 @@ def experiments_delete(options: argparse.Namespace) -> None:
 def rounds(options: argparse.Namespace) -> None:
     from selfexplore_tasks.report import round_report, round_rows
 
-    store, slugs = _chosen(options.experiment)
+    store, slugs = chosen_experiments(options.experiment)
     if options.json:
         print(json.dumps(round_rows(store, slugs), indent=1))
         return
@@ -114,14 +114,14 @@ def rounds(options: argparse.Namespace) -> None:
 def scores(options: argparse.Namespace) -> None:
     from selfexplore_tasks.report import score_rows
 
-    store, slugs = _chosen(options.experiment)
-    _print_rows(score_rows(store, slugs), as_json=options.json)
+    store, slugs = chosen_experiments(options.experiment)
+    print_rows(score_rows(store, slugs), as_json=options.json)
 
 
 def sql(options: argparse.Namespace) -> None:
     from selfexplore_tasks.store.select import select
 
-    store, slugs = _chosen(options.experiment)
+    store, slugs = chosen_experiments(options.experiment)
     table = select(store, slugs, _ready_query(options.query) or options.query)
     if options.parquet:
         import pyarrow.parquet as pq
@@ -136,7 +136,7 @@ def sql(options: argparse.Namespace) -> None:
 
         csv.write_csv(_flat(table), sys.stdout.buffer)
     else:
-        _print_rows(table.to_pylist(), as_json=options.json)
+        print_rows(table.to_pylist(), as_json=options.json)
 
 
 def where(options: argparse.Namespace) -> None:
@@ -184,16 +184,6 @@ def parse_overrides(settings: Sequence[str]) -> dict[str, object]:
     return overrides
 
 
-def _chosen(slug: str | None) -> tuple[Any, list[str]]:
-    from selfexplore_tasks.store.experiments import experiment_names, load_experiment
-    from selfexplore_tasks.store.home import Store, check_slug
-
-    store = Store.from_environment()
-    if slug is None:
-        return store, experiment_names(store)
-    return store, [load_experiment(store, check_slug(slug)).slug]
-
-
 def _ready_query(name: str) -> str | None:
     from selfexplore_tasks.store.catalogue import SQL_DIR
 
@@ -206,22 +196,6 @@ def _ready_query(name: str) -> str | None:
             raise UserError(f"There is no file {name}.")
         return file.read_text(encoding="utf-8")
     return None
-
-
-def _print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(rows, indent=1, default=_plain))
-        return
-    from tabulate import tabulate
-
-    print(tabulate(rows, headers="keys", floatfmt=".4g") if rows else "no rows")
-
-
-def _plain(value: object) -> object:
-    """JSON for what it has no type for: DuckDB sums whole numbers to decimals, the rest becomes text."""
-    if isinstance(value, Decimal) and value.is_finite():
-        return int(value) if value == value.to_integral_value() else float(value)
-    return str(value)
 
 
 def _flat(table: Any) -> Any:

@@ -1,0 +1,38 @@
+"""What sampling, exploring and evaluating share: the grader of a stage, and the columns of a graded text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from selfexplore_tasks.grading import Grade, Grader
+from selfexplore_tasks.stages.context import StageContext
+
+if TYPE_CHECKING:
+    from selfexplore_tasks.engines.protocol import Completion
+
+
+def open_grader(context: StageContext) -> Grader:
+    """The grader as the recipe sets it; use it as a context manager."""
+    settings = context.recipe.grading
+    return Grader(
+        answer_phrase=context.recipe.prompt.answer_phrase, timeout_s=settings.timeout_s, workers=settings.workers
+    )
+
+
+def completion_columns(completion: Completion) -> dict[str, object]:
+    """The columns every generated text has."""
+    return {
+        "text": completion.text,
+        "finish_reason": completion.finish_reason,
+        "token_count": len(completion.token_ids),
+    }
+
+
+def grade_columns(grade: Grade) -> dict[str, object]:
+    """The columns every graded text has, besides its strict verdict."""
+    return {
+        "answer": grade.answer,
+        "is_correct_flexible": grade.is_correct_flexible,
+        "grade_reason": grade.reason,
+        "is_correct_second": None,
+    }
