@@ -103,7 +103,7 @@ with DAG(
     prepare, sft = stage("prepare"), stage("sft")
     sample, rft_set, rft = stage("sample"), stage("rft_set"), stage("rft")
     sample_explorer, outcome_pairs, explore = stage("sample_explorer"), stage("outcome_pairs"), stage("explore")
-    granular_pairs, dpo = stage("granular_pairs"), stage("dpo")
+    granular_pairs, dpo, arms = stage("granular_pairs"), stage("dpo"), stage("arms")
     # Both branches end here, and one of them is always skipped.
     evaluate = stage("evaluate", trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
     summarize = stage("summarize")
@@ -119,5 +119,5 @@ with DAG(
 
     choose_stages(plan) >> [prepare, sample]
     prepare >> sft >> evaluate
-    sample >> rft_set >> rft >> sample_explorer >> outcome_pairs >> explore >> granular_pairs >> dpo >> evaluate
-    evaluate >> summarize >> decision >> next_round
+    sample >> rft_set >> rft >> sample_explorer >> outcome_pairs >> explore >> granular_pairs >> dpo >> arms
+    arms >> evaluate >> summarize >> decision >> next_round

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from selfexplore_tasks import __version__
-from selfexplore_tasks.commands import core
+from selfexplore_tasks.commands import compare, core, grade, pits, transfer
 from selfexplore_tasks.commands.common import Subcommands, add_command, add_overrides
 from selfexplore_tasks.errors import CheckFailed, UserError
 from selfexplore_tasks.stages.names import ROUND_STAGES, ROUND_ZERO_STAGES, SHARDED_STAGES
@@ -48,6 +48,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_recipe(subcommands)
     _add_experiments(subcommands)
     _add_tables(subcommands)
+    compare.declare(subcommands)
+    pits.declare(subcommands)
+    transfer.declare(subcommands)
+    grade.declare(subcommands)
     _add_sql(subcommands)
     add_command(
         subcommands, "where", core.where, "show where the data is and which engine runs here", "selfexplore where"

@@ -6,14 +6,17 @@ equal count as one, represented by the lowest index, so repeated samples cost no
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from rapidfuzz.distance import Levenshtein
 
 ChainDropReason = Literal["duplicate_chain", "over_limit"]
 DistanceDropReason = Literal["too_close", "over_limit"]
+CorrectDropReason = Literal["duplicate_text", "over_limit", "no_wrong_rationale", "no_wrong_left", "too_close"]
+WrongDropReason = Literal["duplicate_text", "no_correct_rationale", "no_correct_left"]
 
 
 @dataclass(frozen=True)
@@ -25,45 +28,82 @@ class Match:
     distance: int
 
 
-def farthest_pairs(correct: Sequence[str], wrong: Sequence[str], max_pairs: int) -> list[Match]:
+@dataclass(frozen=True)
+class Matching:
+    """The matches of one problem in order of the correct rationales, and why each other index has none."""
+
+    matches: list[Match]
+    correct_dropped: dict[int, CorrectDropReason]
+    wrong_dropped: dict[int, WrongDropReason]
+
+
+def farthest_pairs(correct: Sequence[str], wrong: Sequence[str], max_pairs: int) -> Matching:
     """Pair each correct rationale, in order, with the unused wrong one at the largest distance (GSM8K style).
 
     A text is used once on either side, also where it occurs at several indices. At most ``max_pairs`` pairs.
     """
-    unused = _first_indices(wrong)
-    matches: list[Match] = []
-    for text, correct_index in _first_indices(correct).items():
-        if len(matches) >= max_pairs or not unused:
-            break
-        # max() keeps the first of equals, and the dict is in order of index.
-        distances = {candidate: Levenshtein.distance(text, candidate) for candidate in unused}
-        chosen = max(distances, key=distances.__getitem__)
-        matches.append(Match(correct_index, unused.pop(chosen), distances[chosen]))
-    return matches
+    return _match(correct, wrong, max_pairs, _farthest)
 
 
 def shortest_beyond_pairs(
     correct: Sequence[str], wrong: Sequence[str], max_pairs: int, min_distances: Sequence[float]
-) -> list[Match]:
+) -> Matching:
     """Pair each correct rationale, in order, with the shortest unused wrong one that is far enough (MATH style).
 
     Far enough: distance / (sum of both lengths) > the threshold. The thresholds are tried in order, the next
-    one only where no wrong rationale passes; a correct one for which none passes gets no pair.
+    one only where no wrong rationale passes; a correct one for which none passes is ``too_close``.
     """
-    unused = _first_indices(wrong)
+    return _match(correct, wrong, max_pairs, partial(_shortest_beyond, min_distances=min_distances))
+
+
+def _match(
+    correct: Sequence[str],
+    wrong: Sequence[str],
+    max_pairs: int,
+    choose: Callable[[str, Mapping[str, int]], tuple[str, int] | None],
+) -> Matching:
+    """Match greedily; ``choose`` returns the wrong text for a correct one, out of the unused ones, and the distance."""
+    first_correct, first_wrong = _first_indices(correct), _first_indices(wrong)
+    unused = dict(first_wrong)
     matches: list[Match] = []
-    for text, correct_index in _first_indices(correct).items():
-        if len(matches) >= max_pairs or not unused:
-            break
-        found = _shortest_beyond(text, unused, min_distances)
-        if found is not None:
+    dropped: dict[int, CorrectDropReason] = {}
+    for index, text in enumerate(correct):
+        if first_correct[text] != index:
+            dropped[index] = "duplicate_text"
+        elif not unused:
+            dropped[index] = "no_wrong_left" if wrong else "no_wrong_rationale"
+        elif len(matches) >= max_pairs:
+            dropped[index] = "over_limit"
+        elif (found := choose(text, unused)) is None:
+            dropped[index] = "too_close"
+        else:
             chosen, distance = found
-            matches.append(Match(correct_index, unused.pop(chosen), distance))
-    return matches
+            matches.append(Match(index, unused.pop(chosen), distance))
+    left: WrongDropReason = "no_correct_left" if correct else "no_correct_rationale"
+    matched = {match.wrong_index for match in matches}
+    return Matching(
+        matches,
+        dropped,
+        {
+            index: left if first_wrong[text] == index else "duplicate_text"
+            for index, text in enumerate(wrong)
+            if index not in matched
+        },
+    )
 
 
-def _shortest_beyond(text: str, candidates: dict[str, int], min_distances: Sequence[float]) -> tuple[str, int] | None:
+def _farthest(text: str, candidates: Mapping[str, int]) -> tuple[str, int]:
+    # max() keeps the first of equals, and the candidates are in order of index.
+    distances = {candidate: Levenshtein.distance(text, candidate) for candidate in candidates}
+    chosen = max(distances, key=distances.__getitem__)
+    return chosen, distances[chosen]
+
+
+def _shortest_beyond(
+    text: str, candidates: Mapping[str, int], min_distances: Sequence[float]
+) -> tuple[str, int] | None:
     distances: dict[str, int] = {}
+    # sorted() keeps equally long ones in order of index.
     by_length = sorted(candidates, key=len)
     for threshold in min_distances:
         for candidate in by_length:

@@ -17,7 +17,7 @@ READY_QUERY = "select round, model, split, accuracy, promoted from accuracy_by_r
 
 def score_rows(store: Store, slugs: list[str]) -> list[dict[str, Any]]:
     """One dict per model, benchmark and split, in the order they were made; the rows of `selfexplore scores`."""
-    return _rows(
+    return query_rows(
         store,
         slugs,
         "select experiment, round, model, benchmark, split, accuracy, accuracy_low, accuracy_high, accuracy_flexible, "
@@ -27,7 +27,7 @@ def score_rows(store: Store, slugs: list[str]) -> list[dict[str, Any]]:
 
 def round_rows(store: Store, slugs: list[str]) -> list[dict[str, Any]]:
     """One dict per round; counts, tokens and seconds are dicts by name."""
-    rows = _rows(store, slugs, "select * from rounds order by experiment, round")
+    rows = query_rows(store, slugs, "select * from rounds order by experiment, round")
     for row in rows:
         row.update({name: dict(row[name]) for name in ("counts", "tokens", "seconds")})
     return rows
@@ -90,7 +90,8 @@ def _number(value: float | None) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
 
 
-def _rows(store: Store, slugs: list[str], sql: str) -> list[dict[str, Any]]:
+def query_rows(store: Store, slugs: list[str], sql: str) -> list[dict[str, Any]]:
+    """Rows of one SELECT over the views of these experiments."""
     connection = connect(store, slugs)
     try:
         rows: list[dict[str, Any]] = connection.sql(sql).to_arrow_table().to_pylist()

@@ -5,11 +5,16 @@ r"""Splitting a rationale into steps; joining the steps gives the text back, cha
 * after ``.``, ``!`` or ``?`` (with closing quotes or brackets) that white space and no lower-case letter follow, where
   it does not end an abbreviation, an initial or a list number;
 * after a formula whose own text ends in such a mark (``$x = 5.$ Then``), by the same rule;
-* after a display formula (``$$…$$``, ``\[…\]``, ``\begin…\end``): the text that leads to it stays with it;
-* at a blank line, and at a line break after ``.!?:;`` or before a list mark or an upper-case letter.
+* after a display formula (``$$…$$``, ``\[…\]``, ``\begin…\end``) and the marks behind it;
+* at a blank line, and at a line break that comes after ``.!?:;``, before a list mark or an upper-case letter, or
+  between two formulas.
 
 It is never cut inside ``$…$``, ``$$…$$``, ``\[…\]``, ``\(…\)``, ``\begin…\end`` or ``[asy]…[/asy]``; ``$…$`` ends at
-the latest at a blank line (as in TeX), and a formula that is never closed protects nothing. Time is linear in the text.
+the latest at a blank line (as in TeX), and a formula that is never closed protects nothing.
+
+What is no step by itself is part of a neighbour: words that lead to a display formula ("We obtain:") go with it, the
+rest of its sentence, if that has no formula and no digit ("ways to choose."), too; a figure (``[asy]``) goes with the
+text before it, at the very beginning with the text after it; so do pieces of a few characters. Time is linear.
 """
 
 from __future__ import annotations
@@ -23,6 +28,8 @@ from typing import Literal
 from selfexplore_tasks.grading.extract import extract_answer
 
 StepStyle = Literal["lines", "sentences"]
+Span = tuple[int, int, bool]
+"""A formula or environment: start, end, whether it is displayed."""
 
 MIN_STEP_CHARACTERS = 10
 """Sentences with fewer non-space characters are merged with the one before (the first: with the one after)."""
@@ -38,41 +45,18 @@ _CUT = re.compile(
     r"(?P<sentence>(?<![.!?])[.!?]++[\"')\]}*\u2019\u201d]*+)(?P<space>\s++)|(?P<newline>(?<![^\S\n])[^\S\n]*+\n\s*+)"
 )
 _SPACE = re.compile(r"\s+")
+_BEHIND_DISPLAY = re.compile(r"\s*+(?:[.,;:!?](?!\d))*+\s*+")
+_MATHS = re.compile(r"[\d$\\]")
 _LAST_WORD = re.compile(r"[A-Za-z0-9.]+\Z")
 _LIST_MARK = re.compile(r"(?:[-*\u2022#]|\d{1,3}[.)]|\([a-z0-9]{1,2}\))")
-_ABBREVIATIONS = frozenset(
-    [
-        "e.g",
-        "i.e",
-        "etc",
-        "vs",
-        "cf",
-        "dr",
-        "mr",
-        "mrs",
-        "ms",
-        "prof",
-        "st",
-        "no",
-        "nos",
-        "fig",
-        "figs",
-        "eq",
-        "eqs",
-        "resp",
-        "approx",
-        "al",
-        "ch",
-        "sec",
-        "p",
-        "pp",
-        "viz",
-        "a.m",
-        "p.m",
-        "u.s",
-    ]
+_ABBREVIATION = re.compile(
+    r"e\.g|i\.e|etc|vs|cf|[dm]r|mrs|ms|prof|st|nos?|figs?|eqs?|resp|approx|al|ch|sec|pp?|viz|[ap]\.m|u\.s",
+    re.IGNORECASE,
 )
 _ANSWER_MARK = "####"
+_FIGURE = "[asy]"
+_CLOSING = "$)]}*\"'\u2019\u201d\\ \t\n"
+"""What may stand behind the mark that ends a sentence, inside of a formula too."""
 
 
 def split_steps(text: str, style: StepStyle) -> list[str]:
@@ -133,7 +117,7 @@ def _merge_short(pieces: list[str]) -> list[str]:
     is_first_short = False
     for piece in pieces:
         is_short = sum(map(len, piece.split())) < MIN_STEP_CHARACTERS
-        if steps and (is_short or is_first_short):
+        if steps and (is_short or is_first_short or _is_tail(steps[-1][-1], piece)):
             steps[-1].append(piece)
             is_first_short = is_first_short and sum(map(len, "".join(steps[-1]).split())) < MIN_STEP_CHARACTERS
         else:
@@ -142,28 +126,61 @@ def _merge_short(pieces: list[str]) -> list[str]:
     return ["".join(parts) for parts in steps]
 
 
+def _is_tail(before: str, piece: str) -> bool:
+    """Whether the piece only ends the sentence of the display formula before it."""
+    is_behind_display = before.rstrip(" \t\n.,;:!?").endswith(("\\]", "$$", "}"))
+    return is_behind_display and piece[:1].islower() and _MATHS.search(piece) is None
+
+
 def _sentences(text: str) -> list[str]:
-    cuts = sorted({cut for cut in _cuts(text) if 0 < cut < len(text)})
-    bounds = [0, *cuts, len(text)]
-    return [text[start:end] for start, end in pairwise(bounds) if end > start]
+    spans = protected_spans(text)
+    cuts = {cut for cut in _cuts(text, spans) if 0 < cut < len(text)}.difference(_joints(text, spans))
+    return [text[start:end] for start, end in pairwise([0, *sorted(cuts), len(text)]) if end > start]
 
 
-def _cuts(text: str) -> Iterator[int]:
+def _joints(text: str, spans: list[Span]) -> Iterator[int]:
+    """Yield the positions around display formulas and figures where a cut would part what belongs together."""
+    position = 0
+    has_text = is_open = False
+    for start, end, is_display in spans:
+        lead = text[position:start].rstrip()
+        if lead:
+            has_text, is_open = True, not _ends_sentence(lead)
+        if text.startswith(_FIGURE, start):
+            yield start
+            if not has_text:
+                yield _skip(_SPACE, text, end)
+        else:
+            if is_display and is_open:
+                yield start
+            has_text = True
+        position = end
+        is_open = not is_display and not _ends_sentence(text[start:end])
+
+
+def _ends_sentence(text: str) -> bool:
+    """Whether the text, maybe a formula with its signs, ends in the mark of a finished sentence."""
+    return text.rstrip(_CLOSING).endswith((".", "!", "?"))
+
+
+def _cuts(text: str, spans: list[Span]) -> Iterator[int]:
     """Yield the positions where the text may be cut, outside every formula."""
     position = 0
-    for start, end, is_display in [*protected_spans(text), (len(text), len(text), False)]:
+    for start, end, is_display in [*spans, (len(text), len(text), False)]:
         yield from _plain_cuts(text, position, start)
         position = end
-        after = _skip_space(text, end)
-        is_ended = text[start:end].rstrip("$)]\\ \n").endswith((".", "!", "?")) and not text.startswith("\\end", start)
-        if is_display or (is_ended and after > end and not _is_lower(text, after)):
-            yield after
+        if is_display:
+            yield _skip(_BEHIND_DISPLAY, text, end)
+        else:
+            after = _skip(_SPACE, text, end)
+            if after > end and _ends_sentence(text[start:end]) and not _goes_on(text, after):
+                yield after
 
 
 def _plain_cuts(text: str, start: int, end: int) -> Iterator[int]:
     for match in _CUT.finditer(text, start, end):
         if match["sentence"] is not None:
-            is_inside = _is_lower(text, match.end()) or _is_abbreviated(text, start, match)
+            is_inside = _goes_on(text, match.end()) or _is_abbreviated(text, start, match)
             is_cut = match["space"].count("\n") > 1 or not is_inside
         else:
             is_cut = match["newline"].count("\n") > 1 or _is_line_cut(text, match.start(), match.end())
@@ -171,8 +188,10 @@ def _plain_cuts(text: str, start: int, end: int) -> Iterator[int]:
             yield match.end()
 
 
-def _is_lower(text: str, position: int) -> bool:
-    return text[position : position + 1].islower()
+def _goes_on(text: str, position: int) -> bool:
+    """Whether what stands here cannot begin a sentence: a lower-case letter, or a mark as in `3, 5, . . ., 9`."""
+    following = text[position : position + 1]
+    return following.islower() or following in set(".,;:!?")
 
 
 def _is_abbreviated(text: str, start: int, match: re.Match[str]) -> bool:
@@ -185,28 +204,30 @@ def _is_abbreviated(text: str, start: int, match: re.Match[str]) -> bool:
     letters = word.group()
     if letters.isdigit():
         return not text[max(0, word.start() - 20) : word.start()].rpartition("\n")[2].strip() and len(letters) <= 3
-    return letters.casefold() in _ABBREVIATIONS or (len(letters) == 1 and letters.isupper())
+    return _ABBREVIATION.fullmatch(letters) is not None or (len(letters) == 1 and letters.isupper())
 
 
 def _is_line_cut(text: str, start: int, end: int) -> bool:
-    if text[max(0, start - 1) : start] in set(".!?:;"):
+    before = text[max(0, start - 1) : start]
+    # Formulas on lines of their own are display lines.
+    if before in set(".!?:;") or (before == "$" and text.startswith("$", end)):
         return True
     return text[end : end + 1].isupper() or _LIST_MARK.match(text, end) is not None
 
 
-def _skip_space(text: str, position: int) -> int:
-    match = _SPACE.match(text, position)
+def _skip(pattern: re.Pattern[str], text: str, position: int) -> int:
+    match = pattern.match(text, position)
     return match.end() if match else position
 
 
-def protected_spans(text: str) -> list[tuple[int, int, bool]]:
-    """Return the formulas and environments as (start, end, is display), in order and disjoint."""
+def protected_spans(text: str) -> list[Span]:
+    """Return the formulas and environments, in order and disjoint."""
     tokens = [(match.lastgroup or "", match.start(), match.end()) for match in _TOKEN.finditer(text)]
     environment_ends = _match_environments(tokens)
     positions: dict[str, list[int]] = {}
     for index, (kind, _, _) in enumerate(tokens):
         positions.setdefault(kind, []).append(index)
-    spans: list[tuple[int, int, bool]] = []
+    spans: list[Span] = []
     index = 0
     while index < len(tokens):
         kind, start, _ = tokens[index]

@@ -82,6 +82,7 @@ rft: {{epochs: 12, learning_rate: 5.0e-3, batch_size: 16, micro_batch_size: 16, 
 pairs: {{problems: answers_only, rationales_from: explorer}}
 explore: {{k: 2, temperature: 1.0, max_new_tokens: 48, chunk_size: 5}}
 dpo: {{epochs: 1, learning_rate: 1.0e-5, batch_size: 8, micro_batch_size: 8, max_length: 128}}
+compare: true
 evaluate: {{max_new_tokens: 48, chunk_size: 20}}
 engine: {{kind: transformers, threads: 1}}
 """

@@ -58,6 +58,14 @@ def round_params() -> dict[str, Param]:
         "temperature": _number(
             "Temperature", "Sampling temperature of rationales and rollouts.", "number", 0.01, 5, "Method"
         ),
+        "compare": Param(
+            False,
+            type="boolean",
+            title="Compare",
+            description="Train also outcome DPO and continued RFT, as many steps from the same explorer, "
+            "and report all with paired intervals. Unchecked: the recipe's value.",
+            section="Method",
+        ),
         "shards": _number(
             "Shards", "Workers that share sampling and exploring: one for each GPU.", "integer", 1, 1024, "Running"
         ),
@@ -83,6 +91,8 @@ def round_params() -> dict[str, Param]:
 def recipe_overrides(params: Mapping[str, Any]) -> dict[str, object]:
     """Dotted recipe fields with the values the form gives; a field of its own wins over ``overrides``."""
     fields: dict[str, object] = dict(params["overrides"] or {})
+    if params["compare"]:
+        fields["compare"] = True
     for name, dotted_names in RECIPE_FIELDS.items():
         if params[name] is not None:
             fields |= dict.fromkeys(dotted_names, params[name])

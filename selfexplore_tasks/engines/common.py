@@ -1,4 +1,4 @@
-"""What both engines share: checking a model folder and requests, and turning requests into single draws."""
+"""What both engines share (and training, of model folders and memory): checks, and requests as single draws."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,11 @@ def expand_draws(requests: Sequence[GenerationRequest], context_length: int) -> 
     """
     for position, request in enumerate(requests):
         _check_request(position, request, context_length)
-    return [Draw(request, derive_seed(request.seed, index)) for request in requests for index in range(request.n)]
+    return [
+        Draw(request, derive_seed(request.seed, request.first_index + position))
+        for request in requests
+        for position in range(request.n)
+    ]
 
 
 def regroup(requests: Sequence[GenerationRequest], completions: Sequence[Completion]) -> list[list[Completion]]:
@@ -65,6 +70,8 @@ def _check_request(position: int, request: GenerationRequest, context_length: in
         raise ValueError(
             f"request {position} has n={request.n}, max_new_tokens={request.max_new_tokens}: both must be >= 1"
         )
+    if request.first_index < 0:
+        raise ValueError(f"request {position} has first_index={request.first_index}: it must be >= 0")
     if request.temperature < 0 or not 0 < request.top_p <= 1:
         raise ValueError(
             f"request {position} has temperature={request.temperature}, top_p={request.top_p}: "
@@ -77,8 +84,26 @@ def _check_request(position: int, request: GenerationRequest, context_length: in
 
 
 def is_local(model_dir: Path | str) -> bool:
-    """Tell a folder on this machine from a Hub id such as ``owner/name``."""
-    return isinstance(model_dir, Path) or model_dir.startswith(("/", ".", "~")) or Path(model_dir).exists()
+    """Tell a folder from a Hub id: it exists, or is written like a path (``/a``, ``./a``, ``~/a``, ``a/b/c``)."""
+    if isinstance(model_dir, Path):
+        return True
+    return Path(model_dir).expanduser().exists() or model_dir.startswith((".", "/", "~")) or model_dir.count("/") != 1
+
+
+def weight_files(model_dir: Path) -> list[Path]:
+    """Return the weight files of a model folder, sorted by name."""
+    return sorted(path for pattern in WEIGHT_PATTERNS for path in model_dir.glob(pattern))
+
+
+def missing_part(model_dir: Path) -> str | None:
+    """Return what a folder lacks to be a model in the Hugging Face layout; None where nothing does."""
+    if not (model_dir / "config.json").is_file():
+        return "config.json"
+    if not weight_files(model_dir):
+        return "weights (*.safetensors)"
+    if not any((model_dir / name).is_file() for name in TOKENIZER_FILES):
+        return f"tokenizer ({', '.join(TOKENIZER_FILES)})"
+    return None
 
 
 def check_model_folder(model_dir: Path | str) -> None:
@@ -88,14 +113,14 @@ def check_model_folder(model_dir: Path | str) -> None:
     folder = Path(model_dir)
     if not folder.is_dir():
         raise UserError(f"model folder {folder} does not exist: train it first, or correct the path")
-    if not (folder / "config.json").is_file():
-        raise UserError(f"model folder {folder} has no config.json: give a folder in the Hugging Face layout")
-    if not any(path for pattern in WEIGHT_PATTERNS for path in folder.glob(pattern)):
-        raise UserError(
-            f"model folder {folder} has no weights (*.safetensors): download them, or train the model again"
-        )
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        raise UserError(f"model folder {folder} has no tokenizer (tokenizer.json): copy the tokenizer's files into it")
+    missing = missing_part(folder)
+    if missing is not None:
+        raise UserError(f"model folder {folder} has no {missing}: copy it there, or train the model again")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an exception says that memory (of the GPU or the host) ran out."""
+    return isinstance(error, MemoryError) or any(text in str(error) for text in OUT_OF_MEMORY)
 
 
 def end_token_ids(model_dir: Path | str, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:

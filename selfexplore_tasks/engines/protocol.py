@@ -14,7 +14,8 @@ class GenerationRequest:
     """Draw ``n`` completions after ``prompt_token_ids``.
 
     ``temperature`` 0 is greedy (then n must be 1). ``seed`` makes the draws repeatable: draw i uses a seed
-    derived from (seed, i), so a draw does not depend on what else is in the batch.
+    derived from (seed, i), so a draw does not depend on what else is in the batch. With ``first_index`` the draws are
+    first_index, first_index + 1, ...: those that a request for more would have made at these places.
     """
 
     prompt_token_ids: tuple[int, ...]
@@ -24,6 +25,7 @@ class GenerationRequest:
     max_new_tokens: int
     stop: tuple[str, ...]
     seed: int
+    first_index: int = 0
 
 
 @dataclass(frozen=True)

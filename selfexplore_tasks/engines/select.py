@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from selfexplore_tasks import recipe
 from selfexplore_tasks.engines.common import context_limit
-from selfexplore_tasks.engines.protocol import Engine
+from selfexplore_tasks.engines.protocol import Completion, Engine, GenerationRequest
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.processes import usable_cores
 
@@ -88,3 +88,31 @@ def open_engine(
     return TransformersEngine(
         model_dir, dtype=dtype, threads=threads, batch_size=settings.batch_size, context_length=context_length
     )
+
+
+class LazyEngine:
+    """An engine that loads its model with the first request: a stage with nothing left to draw loads none.
+
+    ``name`` is `none` until then.
+    """
+
+    def __init__(self, load: Callable[[], Engine]) -> None:
+        self.name = "none"
+        self._load = load
+        self._engine: Engine | None = None
+
+    def generate(
+        self, requests: Sequence[GenerationRequest], on_progress: Callable[[int], None] | None = None
+    ) -> list[list[Completion]]:
+        """See ``protocol.Engine.generate``."""
+        if not requests:
+            return []
+        if self._engine is None:
+            self._engine = self._load()
+            self.name = self._engine.name
+        return self._engine.generate(requests, on_progress)
+
+    def close(self) -> None:
+        """Close the engine if it was loaded."""
+        if self._engine is not None:
+            self._engine.close()

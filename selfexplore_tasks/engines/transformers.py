@@ -23,14 +23,19 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from selfexplore_tasks.engines.common import Draw, check_model_folder, end_token_ids, expand_draws, regroup
+from selfexplore_tasks.engines.common import (
+    Draw,
+    check_model_folder,
+    end_token_ids,
+    expand_draws,
+    is_out_of_memory,
+    regroup,
+)
 from selfexplore_tasks.engines.protocol import Completion, GenerationRequest
 from selfexplore_tasks.engines.sampling import SeededChoice, StopStrings, completion_text, cut_at_stop
 from selfexplore_tasks.errors import UserError
 
 logger = logging.getLogger(__name__)
-
-CPU_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory")
 
 
 class TransformersEngine:
@@ -118,7 +123,7 @@ class TransformersEngine:
         try:
             return self._run_batch(draws)
         except RuntimeError as error:  # torch.OutOfMemoryError is one
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if len(draws) == 1:
                 tokens = len(draws[0].request.prompt_token_ids) + self._limit(draws[0].request)
@@ -186,7 +191,3 @@ class TransformersEngine:
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in CPU_OUT_OF_MEMORY)

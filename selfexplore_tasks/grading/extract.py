@@ -13,7 +13,10 @@ TAIL = 10_000
 """Characters read of a text longer than ``MAX_TEXT``."""
 
 _GSM8K_MARK = "####"
-_BOXED = re.compile(r"\\f?boxed\s*(?=\{)")
+_BOXED = re.compile(
+    r"\\f?boxed(?![A-Za-z])\s*(?:(?P<brace>(?=\{))|(?P<bare>[-+]?\d+(?:[.,/]\d+)*|[A-Za-z](?![A-Za-z])))"
+)
+_OPENS_DISPLAY = re.compile(r"\s*(?:\\begin\s*\{|\\\[|\$\$)")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _NUMBER = re.compile(
     r"(?:(?<![\w)\]}])-\s?)?\$?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<!\d)\.\d+)(?:/\d+(?![\d.]))?"
@@ -30,16 +33,18 @@ def readable_part(text: str) -> str:
 def last_boxed(text: str) -> str | None:
     r"""Return the content of the last ``\boxed{…}`` with balanced braces, or None.
 
+    A number or single letter without braces counts too: MATH has some ``\boxed 2``.
+
     >>> last_boxed(r"so \boxed{1} or rather \boxed{\frac{1}{2}}.")
     '\\frac{1}{2}'
     """
-    starts = [match.end() for match in _BOXED.finditer(text)]
-    if not starts:
-        return None
-    closing = _closing_braces(text, starts[0])
-    for start in reversed(starts):
-        if start in closing:
-            return text[start + 1 : closing[start]].strip()
+    boxes = list(_BOXED.finditer(text))
+    closing = _closing_braces(text, boxes[0].end()) if boxes else {}
+    for box in reversed(boxes):
+        if box["bare"]:
+            return box["bare"]
+        if box.end() in closing:
+            return text[box.end() + 1 : closing[box.end()]].strip()
     return None
 
 
@@ -66,9 +71,10 @@ def last_number(text: str) -> str | None:
 def extract_answer(text: str, answer_phrase: str) -> str | None:
     r"""Return the strict answer: what follows the last answer phrase on its line, else ``####``, else ``\boxed{}``.
 
-    The phrase is found in any case and as whole words. Where nothing follows the phrase, the next of the
-    three forms is tried. The result is trimmed for reading (``$``, quotes, bold marks and the final period go)
-    but not normalised: that is ``compare.normalise_answer``'s, for the gold answer and this one alike.
+    The phrase is found in any case and as whole words. Where a box or a display opens on its line, the last box
+    from there on is the answer. Where nothing follows the phrase, the next of the three forms is tried. The result
+    is trimmed for reading (``$``, quotes, bold marks and the final period go) but not normalised: that is
+    ``compare.normalise_answer``'s, for the gold answer and this one alike.
     """
     text = readable_part(text)
     for pattern in (_phrase_pattern(answer_phrase), _phrase_pattern(_GSM8K_MARK)):
@@ -89,15 +95,14 @@ def _phrase_pattern(phrase: str) -> re.Pattern[str]:
 
 
 def _answer_at(text: str, start: int) -> str:
-    """Read the answer from ``start`` to the end of its line; a box that opens there may go on after it."""
+    """Read the answer from ``start`` to the end of its line; a box or a display that opens there may go on after it."""
     end = text.find("\n", start)
     line = text[start : end if end >= 0 else len(text)]
-    if _BOXED.search(line):
-        boxed = last_boxed(line)
-        if boxed is None:
-            boxed = last_boxed(text[start:])
-        if boxed is not None:
-            return strip_wrapping(boxed)
+    boxed = last_boxed(line)
+    if boxed is None and (_BOXED.search(line) or _OPENS_DISPLAY.match(line)):
+        boxed = last_boxed(text[start:])
+    if boxed is not None:
+        return strip_wrapping(boxed)
     line = _CALCULATOR_MARK.sub("", line).lstrip(" \t:=*")
     sentence_end = _SENTENCE_END.search(line)
     if sentence_end and _is_complete(line[: sentence_end.start()]):

@@ -1,4 +1,7 @@
-"""The verdict on a completion: extraction, exact comparison, and Math-Verify where that does not decide."""
+"""The verdict on a completion: extraction, exact comparison, and Math-Verify where that does not decide.
+
+A second grader may be asked beside it. It never decides: its verdict is stored, and where it differs is a view.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,10 @@ from selfexplore_tasks.grading.pool import SymbolicOptions, SymbolicPool, Symbol
 
 Verdict = Literal["correct", "wrong", "no_answer", "unfinished"]
 Reason = LocalReason | SymbolicReason | Literal["no_answer", "unfinished"]
+SecondGrader = Literal["string_match", "math_verify"]
 
 _ANSWER_OPTIONS = SymbolicOptions(match_types=("latex",))
+_EQUAL = frozenset(["equal_number", "equal_text", "equal_symbolic"])
 
 
 @dataclass(frozen=True)
@@ -28,13 +33,17 @@ class GradeRequest:
 
 @dataclass(frozen=True)
 class Grade:
-    """The verdict. ``answer`` is the strict answer as written; ``reason`` says how the verdict was reached."""
+    """The verdict. ``answer`` is the strict answer as written; ``reason`` says what decided the strict verdict.
+
+    ``is_correct_second`` is the second grader's view of the same answer; None without one.
+    """
 
     answer: str | None
     verdict: Verdict
     is_correct_strict: bool
     is_correct_flexible: bool
     reason: Reason
+    is_correct_second: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -48,10 +57,11 @@ class AnswerPair:
 
 @dataclass(frozen=True)
 class Equality:
-    """Whether two answers are equal, and what decided it."""
+    """Whether two answers are equal, what decided it, and what the second grader says (None without one)."""
 
     is_equal: bool
     reason: LocalReason | SymbolicReason
+    is_equal_second: bool | None = None
 
 
 class Grader:
@@ -59,12 +69,18 @@ class Grader:
 
     ``timeout_s`` bounds one symbolic comparison; ``workers`` subprocesses are started when the first answer
     comes that is neither number nor plain text. Equal (gold, answer) pairs of one call are compared once.
+
+    ``second`` names a second grader of the strict answer. ``string_match``: the normalised texts are the same.
+    ``math_verify``: Math-Verify with its defaults, on both answers as written.
     """
 
-    def __init__(self, *, answer_phrase: str, timeout_s: float = 5.0, workers: int = 1) -> None:
+    def __init__(
+        self, *, answer_phrase: str, timeout_s: float = 5.0, workers: int = 1, second: SecondGrader | None = None
+    ) -> None:
         if not answer_phrase.strip():
             raise ValueError("answer_phrase must not be blank")
         self._answer_phrase = answer_phrase
+        self._second = second
         self._pool = SymbolicPool(timeout_s=timeout_s, workers=workers)
 
     def __enter__(self) -> Self:
@@ -102,34 +118,42 @@ class Grader:
         number = last_number(item.text)
         is_flexible = number is not None and answers_equal(item.gold, number)
         if answer is None:
-            if item.finish_reason == "length":
-                return Grade(None, "unfinished", False, is_flexible, "unfinished")
-            return Grade(None, "no_answer", False, is_flexible, "no_answer")
-        verdict: Verdict = "correct" if equality.is_equal else "wrong"
-        return Grade(answer, verdict, equality.is_equal, equality.is_equal or is_flexible, equality.reason)
+            verdict: Literal["unfinished", "no_answer"] = (
+                "unfinished" if item.finish_reason == "length" else "no_answer"
+            )
+            return Grade(None, verdict, False, is_flexible, verdict, None if self._second is None else False)
+        return Grade(
+            answer=answer,
+            verdict="correct" if equality.is_equal else "wrong",
+            is_correct_strict=equality.is_equal,
+            is_correct_flexible=equality.is_equal or is_flexible,
+            reason=equality.reason,
+            is_correct_second=equality.is_equal_second,
+        )
 
     def compare(self, pairs: Sequence[AnswerPair]) -> list[Equality]:
         """Return for each pair whether its answers are equal, in order (rules: ``compare``'s docstring)."""
-        decided: dict[AnswerPair, Equality] = {}
-        symbolic: dict[AnswerPair, SymbolicTask] = {}
-        for pair in pairs:
-            if pair in decided or pair in symbolic:
-                continue
-            outcome = _decide(pair)
-            if isinstance(outcome, Equality):
-                decided[pair] = outcome
-            else:
-                symbolic[pair] = outcome
-        for pair, reason in zip(symbolic, self._pool.compare(list(symbolic.values())), strict=True):
-            decided[pair] = Equality(reason == "equal_symbolic", reason)
-        return [decided[pair] for pair in pairs]
+        decisions = {pair: (_decide(pair), self._decide_second(pair)) for pair in pairs}
+        tasks = list(dict.fromkeys(one for both in decisions.values() for one in both if isinstance(one, SymbolicTask)))
+        outcomes = dict(zip(tasks, self._pool.compare(tasks), strict=True))
+        equalities: dict[AnswerPair, Equality] = {}
+        for pair, (first, second) in decisions.items():
+            reason = outcomes[first] if isinstance(first, SymbolicTask) else first
+            second_reason = outcomes[second] if isinstance(second, SymbolicTask) else second
+            is_equal_second = None if second_reason is None else second_reason in _EQUAL
+            equalities[pair] = Equality(reason in _EQUAL, reason, is_equal_second)
+        return [equalities[pair] for pair in pairs]
+
+    def _decide_second(self, pair: AnswerPair) -> LocalReason | SymbolicTask | None:
+        if self._second == "string_match":
+            return "equal_text" if normalise_answer(pair.gold) == normalise_answer(pair.prediction) else "unequal_text"
+        if self._second == "math_verify":
+            return SymbolicTask(f"${pair.gold}$", f"${pair.prediction}$")
+        return None
 
 
-def _decide(pair: AnswerPair) -> Equality | SymbolicTask:
+def _decide(pair: AnswerPair) -> LocalReason | SymbolicTask:
     if pair.options is not None:
         return SymbolicTask(pair.gold, pair.prediction, pair.options)
     gold, prediction = normalise_answer(pair.gold), normalise_answer(pair.prediction)
-    reason = compare_locally(gold, prediction)
-    if reason is not None:
-        return Equality(reason in ("equal_number", "equal_text"), reason)
-    return SymbolicTask(f"${gold}$", f"${prediction}$", _ANSWER_OPTIONS)
+    return compare_locally(gold, prediction) or SymbolicTask(f"${gold}$", f"${prediction}$", _ANSWER_OPTIONS)

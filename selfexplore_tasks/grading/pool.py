@@ -7,6 +7,7 @@ text can send us a pickle.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -18,18 +19,22 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.grading.limits import over_limit
+from selfexplore_tasks.grading.worker import Outcome
 
 STARTUP_S = 120.0
 """Longest start of a worker: importing sympy takes 2 s on an idle machine, far more on a busy one."""
 MEMORY_BYTES = 1024**3
 """Address space of a worker; sympy itself takes about 64 MiB."""
-MAX_TEXT = 100_000
-"""Longer texts (characters) are not sent to Math-Verify."""
+GIVE_UP_SHARE, KILL_SHARE = 0.7, 0.9
+"""Parts of ``timeout_s`` after which a worker gives up by itself, and after which it is killed."""
 
-SymbolicReason = Literal["equal_symbolic", "unequal_symbolic", "timeout", "error", "too_long"]
+SymbolicReason = Literal[
+    "equal_symbolic", "unequal_symbolic", "unparsed", "timeout", "error", "too_long", "too_complex"
+]
 
 
 @dataclass(frozen=True)
@@ -54,12 +59,14 @@ class SymbolicTask:
 class _Worker:
     """One subprocess, starting, idle or busy with one task until ``deadline`` (monotonic seconds)."""
 
-    def __init__(self, timeout_s: float, memory_bytes: int) -> None:
+    def __init__(self, give_up_s: float, memory_bytes: int) -> None:
         root = str(Path(__file__).resolve().parents[2])
         known = os.environ.get("PYTHONPATH")
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, known] if known else [root])}
+        path = os.pathsep.join([root, known] if known else [root])
+        # What sympy finds may depend on the order of its sets.
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "0"}
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "selfexplore_tasks.grading.worker", str(memory_bytes), str(timeout_s)],
+            [sys.executable, "-P", "-m", "selfexplore_tasks.grading.worker", str(memory_bytes), str(give_up_s)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -76,18 +83,14 @@ class _Worker:
             raise ValueError("the worker has no output pipe")
         return self.process.stdout.fileno()
 
-    def send(self, index: int, task: SymbolicTask, timeout_s: float) -> bool:
-        """Give the worker a task; False if it is dead."""
+    def send(self, index: int, request: dict[str, Any], seconds: float) -> None:
+        """Give the worker a request; if it is dead, ``receive`` says so."""
+        self.task_index, self.deadline = index, time.monotonic() + seconds
         if self.process.stdin is None:
-            return False
-        self.task_index, self.deadline = index, time.monotonic() + timeout_s
-        line = json.dumps({"gold": task.gold, "prediction": task.prediction, **asdict(task.options)}) + "\n"
-        try:
-            self.process.stdin.write(line.encode())
+            return
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps(request).encode() + b"\n")
             self.process.stdin.flush()
-        except BrokenPipeError:
-            return False
-        return True
 
     def receive(self) -> dict[str, Any] | None:
         """Read what has arrived; a reply once its line is complete. Raises EOFError if the worker died."""
@@ -107,10 +110,8 @@ class _Worker:
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
-                try:
+                with contextlib.suppress(BrokenPipeError):
                     pipe.close()
-                except BrokenPipeError:
-                    continue
 
 
 class SymbolicPool:
@@ -143,21 +144,36 @@ class SymbolicPool:
     def compare(self, tasks: Sequence[SymbolicTask]) -> list[SymbolicReason]:
         """Return the outcome of every task, in order.
 
-        A task that is not finished after ``timeout_s`` costs its worker, which is replaced: ``timeout``.
-        ``error``: the worker died or Math-Verify failed. Raises UserError if workers do not start.
+        ``unparsed``: Math-Verify cannot read one of the two. ``timeout``: the task was not finished in time, and
+        where it could not be interrupted cost its worker, which is replaced. ``error``: the worker died or
+        Math-Verify failed. ``too_long``, ``too_complex``: not even sent (see ``limits``). Raises UserError if
+        workers do not start.
         """
-        outcomes: list[SymbolicReason] = ["too_long"] * len(tasks)
-        waiting = deque(i for i, task in enumerate(tasks) if max(len(task.gold), len(task.prediction)) <= MAX_TEXT)
-        busy = len(waiting)
+        limits = [over_limit(task.gold) or over_limit(task.prediction) for task in tasks]
+        within = [_comparison(task) for task, limit in zip(tasks, limits, strict=True) if limit is None]
+        replies = iter(self._ask(within))
+        return [limit or cast(SymbolicReason, next(replies)) for limit in limits]
+
+    def can_parse(self, texts: Sequence[str]) -> list[bool]:
+        """Return for each text whether Math-Verify can read it as LaTeX in the time and memory a comparison has."""
+        within = [text for text in texts if over_limit(text) is None]
+        outcomes = dict(zip(within, self._ask([{"text": f"${text}$"} for text in within]), strict=True))
+        return [outcomes.get(text) == "parsed" for text in texts]
+
+    def _ask(self, requests: Sequence[dict[str, Any]]) -> list[Outcome]:
+        """Return the outcome of every request, in order."""
+        outcomes: list[Outcome] = ["error"] * len(requests)
+        waiting = deque(range(len(requests)))
+        busy = len(requests)
         try:
             while busy:
                 self._drop_dead()
                 while len(self._workers) < min(self._size, busy):
-                    self._workers.append(_Worker(self._timeout_s, self._memory_bytes))
+                    self._workers.append(_Worker(GIVE_UP_SHARE * self._timeout_s, self._memory_bytes))
                 for worker in self._idle():
                     if waiting:
                         index = waiting.popleft()
-                        worker.send(index, tasks[index], self._timeout_s)
+                        worker.send(index, requests[index], KILL_SHARE * self._timeout_s)
                 for index, outcome in self._wait():
                     outcomes[index] = outcome
                     busy -= 1
@@ -176,10 +192,10 @@ class SymbolicPool:
     def _idle(self) -> list[_Worker]:
         return [worker for worker in self._workers if worker.is_ready and worker.task_index is None]
 
-    def _wait(self) -> list[tuple[int, SymbolicReason]]:
+    def _wait(self) -> list[tuple[int, Outcome]]:
         """Wait until a worker replies, dies or is late; return the tasks that ended."""
         active = [worker for worker in self._workers if not worker.is_ready or worker.task_index is not None]
-        ended: list[tuple[int, SymbolicReason]] = []
+        ended: list[tuple[int, Outcome]] = []
         with selectors.DefaultSelector() as selector:
             for worker in active:
                 selector.register(worker, selectors.EVENT_READ)
@@ -196,7 +212,7 @@ class SymbolicPool:
                 worker.task_index = None
         return ended
 
-    def _read(self, worker: _Worker) -> SymbolicReason | None:
+    def _read(self, worker: _Worker) -> Outcome | None:
         """Take a worker's reply: None for a greeting or half a line."""
         try:
             reply = worker.receive()
@@ -209,9 +225,7 @@ class SymbolicPool:
             worker.is_ready = True
             worker.deadline = float("inf")
             return None
-        if reply["is_equal"] is None:
-            return "error"
-        return "equal_symbolic" if reply["is_equal"] else "unequal_symbolic"
+        return cast(Outcome, reply["outcome"])
 
     def _discard(self, worker: _Worker) -> None:
         worker.stop()
@@ -221,3 +235,7 @@ class SymbolicPool:
                 "Math-Verify did not start in a subprocess: check that `python -c 'import math_verify'` works "
                 f"with {sys.executable} in less than {STARTUP_S:.0f} s and {self._memory_bytes // 2**20} MiB."
             )
+
+
+def _comparison(task: SymbolicTask) -> dict[str, Any]:
+    return {"gold": task.gold, "prediction": task.prediction, **asdict(task.options)}

@@ -1,7 +1,8 @@
 """The subprocess that runs Math-Verify: one JSON line in, one JSON line out, until its input ends.
 
-It runs alone in its process because Math-Verify's time-outs are SIGALRM, which needs the main thread, and because
-symbolic mathematics on model text may take any amount of time and memory. Started by ``pool``.
+It runs alone in its process because symbolic mathematics on model text may take any amount of time and memory. A
+request is ended three times over: by a timer of this process (the process lives on), by the pool's deadline (it is
+killed), and by a limit on its CPU time (for when the pool is gone). Started by ``pool``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ import resource
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any
+from types import FrameType
+from typing import Any, Literal
+
+Outcome = Literal["equal_symbolic", "unequal_symbolic", "unparsed", "parsed", "timeout", "error"]
 
 _WARM_UP: dict[str, Any] = {
     "gold": "$x+1$",
@@ -22,57 +26,84 @@ _WARM_UP: dict[str, Any] = {
     "strict": True,
     "allow_set_relation_comp": False,
 }
-_WARM_UP_S = 60.0
+
+
+class _OutOfTimeError(BaseException):
+    """Not an Exception: Math-Verify and sympy swallow those."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve comparisons; arguments: address-space limit in bytes, seconds one comparison may take."""
-    memory_bytes, timeout_s = int(arguments[0]), float(arguments[1])
+    """Serve requests; arguments: address-space limit in bytes, seconds one request may take."""
+    memory_bytes, seconds = int(arguments[0]), float(arguments[1])
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     # What the libraries print must not land between the replies.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    # One comparison loads everything (sympy, the grammar) before the first deadline starts.
-    if not _is_equal(_WARM_UP, round(_WARM_UP_S)):
+    # One comparison loads everything (sympy, the grammar) before the first timer starts.
+    if _compare(_WARM_UP) != "equal_symbolic":
         return 1
+    signal.signal(signal.SIGALRM, _stop)
     print(json.dumps({"ready": True}), file=replies, flush=True)
     for line in sys.stdin:
-        # CPU time, default action "terminate": ends this process even inside one long C call, and even when
-        # the parent is gone and cannot.
-        signal.setitimer(signal.ITIMER_PROF, 2 * timeout_s)
-        reply = {"is_equal": _answer(json.loads(line), timeout_s)}
+        # Default action "terminate": works inside one long C call too.
+        signal.setitimer(signal.ITIMER_PROF, 3 * seconds)
+        outcome = _answer(json.loads(line), seconds)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        print(json.dumps(reply), file=replies, flush=True)
+        print(json.dumps({"outcome": outcome}), file=replies, flush=True)
     return 0
 
 
-def _answer(task: dict[str, Any], timeout_s: float) -> bool | None:
-    """Return the comparison's result; None if Math-Verify could not finish it (memory, recursion, its own faults)."""
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise _OutOfTimeError
+
+
+def _answer(request: dict[str, Any], seconds: float) -> Outcome:
+    """Return the outcome of one request; ``error`` if Math-Verify failed (memory, recursion, its own faults)."""
     try:
-        return _is_equal(task, max(1, round(timeout_s)))
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            return _compare(request) if "gold" in request else _parse(request["text"])
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except _OutOfTimeError:
+        return "timeout"
     except Exception:
-        # Whatever a comparison of hostile text raises is this comparison's failure, not the worker's.
-        return None
+        # Whatever hostile text raises is this request's failure, not the worker's.
+        return "error"
 
 
-def _is_equal(task: dict[str, Any], seconds: int) -> bool:
-    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
+def _compare(request: dict[str, Any]) -> Outcome:
+    from math_verify import verify
+
+    gold, prediction = (_read(request[side], request["match_types"]) for side in ("gold", "prediction"))
+    if verify(
+        gold,
+        prediction,
+        float_rounding=request["precision"],
+        strict=request["strict"],
+        allow_set_relation_comp=request["allow_set_relation_comp"],
+        timeout_seconds=None,
+    ):
+        return "equal_symbolic"
+    return "unequal_symbolic" if _has_mathematics(gold) and _has_mathematics(prediction) else "unparsed"
+
+
+def _parse(text: str) -> Outcome:
+    return "parsed" if _has_mathematics(_read(text, ["latex"])) else "unparsed"
+
+
+def _read(text: str, match_types: Sequence[str]) -> list[Any]:
+    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse
 
     kinds: dict[str, Any] = {"latex": LatexExtractionConfig(), "expr": ExprExtractionConfig()}
-    extraction = [kinds[name] for name in task["match_types"]]
-    gold = parse(task["gold"], extraction, parsing_timeout=seconds)
-    prediction = parse(task["prediction"], extraction, parsing_timeout=seconds)
-    return bool(
-        verify(
-            gold,
-            prediction,
-            float_rounding=task["precision"],
-            strict=task["strict"],
-            allow_set_relation_comp=task["allow_set_relation_comp"],
-            timeout_seconds=seconds,
-        )
-    )
+    # Its own time-out would come back as "unequal".
+    return list(parse(text, [kinds[name] for name in match_types], parsing_timeout=None))
+
+
+def _has_mathematics(parsed: Sequence[Any]) -> bool:
+    """Whether Math-Verify made anything of the text: what it cannot parse it returns as the text itself."""
+    return any(not isinstance(found, str) for found in parsed)
 
 
 if __name__ == "__main__":

@@ -65,27 +65,48 @@ class StageContext:
 
     @property
     def generator_id(self) -> str:
-        """The model that samples: the champion when the round starts."""
+        """The model that samples: the champion when the round starts.
+
+        Imported rationales need none: where round 0 has only been prepared, round 1 goes on from the base model.
+        """
+        if self.round_number == 1 and read_manifest(self.store, self.slug, 0, "summarize") is None:
+            sampled = read_manifest(self.store, self.slug, 1, "sample")
+            if sampled is not None and sampled.notes["model_id"] == self.imported_id:
+                return "0/base"
         return champion_before(self.store, self.slug, self.round_number)
 
     @property
+    def imported_id(self) -> str:
+        """What stands for the unknown model behind this round's imported texts."""
+        return f"{self.round_number}/imported"
+
+    @property
+    def sample_source_id(self) -> str:
+        """Whose rationales stage sample gave: the generator's, or imported ones."""
+        return str(self.manifest("sample").notes["model_id"])
+
+    @property
     def explorer_id(self) -> str:
-        """The model that explores and that DPO starts from: this round's RFT model, or the champion itself."""
+        """The model that explores and that DPO starts from: this round's RFT model, or the one RFT left as it is."""
+        done = read_manifest(self.store, self.slug, self.round_number, "rft")
+        if done is not None:
+            return str(done.notes["model_id"])
         return self.generator_id if self.skips_rft else f"{self.round_number}/rft"
 
     @property
     def skips_rft(self) -> bool:
-        return self.round_number > 1 and self.recipe.rft.later_rounds == "skip"
+        rft = self.recipe.rft
+        return (rft.first_round if self.round_number == 1 else rft.later_rounds) == "skip"
 
     @property
     def draws_explorer_rationales(self) -> bool:
-        """Whether wrong rationales are drawn afresh from the explorer (else the generator's are used)."""
-        return self.recipe.pairs.rationales_from == "explorer" and not self.skips_rft
+        """Whether wrong rationales are drawn afresh from the explorer (else the sampled ones are used)."""
+        return self.recipe.pairs.rationales_from == "explorer" and self.explorer_id == f"{self.round_number}/rft"
 
     @property
     def pair_source_id(self) -> str:
         """The model whose rationales become pairs."""
-        return self.explorer_id if self.draws_explorer_rationales else self.generator_id
+        return self.explorer_id if self.draws_explorer_rationales else self.sample_source_id
 
     def model_path(self, model_id: str) -> Path:
         """Folder with weights and tokenizer of ``<round>/<name>``."""
@@ -97,20 +118,23 @@ class StageContext:
         return path
 
     def prompts(self, model_id: str) -> PromptFormat:
-        """The recipe's prompt, for the tokenizer of a model."""
-        return PromptFormat(self.recipe.prompt, self.model_path(model_id))
+        """The recipe's prompt, for the tokenizer of a model; texts made elsewhere are put to the explorer."""
+        owner = self.explorer_id if model_id == self.imported_id else model_id
+        return PromptFormat(self.recipe.prompt, self.model_path(owner))
 
     @contextmanager
     def engine(self, model_id: str) -> Iterator[Engine]:
-        """The model loaded for generation; closed at the end."""
-        from selfexplore_tasks.engines.select import open_engine
+        """The model for generation, loaded when it is first needed; closed at the end."""
+        from selfexplore_tasks.engines.select import LazyEngine, open_engine
 
-        engine = open_engine(
-            self.recipe.engine,
-            self.model_path(model_id),
-            dtype=self.recipe.model.dtype,
-            context_length=self.recipe.model.context_length,
-            seed=self.recipe.seed,
+        engine = LazyEngine(
+            lambda: open_engine(
+                self.recipe.engine,
+                self.model_path(model_id),
+                dtype=self.recipe.model.dtype,
+                context_length=self.recipe.model.context_length,
+                seed=self.recipe.seed,
+            )
         )
         try:
             yield engine

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selfexplore_tasks.grading import Grader, GradeRequest
+from selfexplore_tasks.grading import Grade, Grader, GradeRequest
 from selfexplore_tasks.problems.model import Problem
 from selfexplore_tasks.progress import Progress
 from selfexplore_tasks.prompts import PromptFormat
@@ -18,7 +18,7 @@ from selfexplore_tasks.stages.generation import completion_columns, grade_column
 from selfexplore_tasks.store.manifests import Manifest
 
 if TYPE_CHECKING:
-    from selfexplore_tasks.engines.protocol import Engine
+    from selfexplore_tasks.engines.protocol import Completion, Engine
 
 
 def run(context: StageContext) -> Manifest | None:
@@ -36,6 +36,8 @@ def evaluated_models(context: StageContext) -> list[str]:
     """Model ids the round made, in order of training; models of earlier rounds are evaluated already."""
     stages = ("sft",) if context.round_number == 0 else ("rft", "dpo")
     made = [str(context.manifest(stage).notes["model_id"]) for stage in stages]
+    if context.round_number:
+        made += context.manifest("arms").notes["models"]
     return [model for model in dict.fromkeys(made) if model.startswith(f"{context.round_number}/")]
 
 
@@ -46,7 +48,20 @@ def _evaluate_model(
     with context.engine(model_id) as engine, open_grader(context) as grader:
 
         def work(chunk: Sequence[Problem], progress: Progress) -> Rows:
-            return _answer(context, model_id, chunk, versions, prompts, engine, grader, progress)
+            graded = answer_greedily(context, chunk, prompts, engine, grader, progress)
+            return [
+                {
+                    "model_id": model_id,
+                    "benchmark": problem.source,
+                    "benchmark_version": versions[problem.split],
+                    "split": problem.split,
+                    "problem_id": problem.problem_id,
+                    "is_correct_strict": grade.is_correct_strict,
+                    **completion_columns(done),
+                    **grade_columns(grade),
+                }
+                for problem, (done, grade) in zip(chunk, graded, strict=True)
+            ]
 
         return work_chunks(
             context,
@@ -60,16 +75,15 @@ def _evaluate_model(
         )
 
 
-def _answer(
+def answer_greedily(
     context: StageContext,
-    model_id: str,
     problems: Sequence[Problem],
-    versions: dict[str, str],
     prompts: PromptFormat,
     engine: Engine,
     grader: Grader,
     progress: Progress,
-) -> Rows:
+) -> list[tuple[Completion, Grade]]:
+    """One greedy answer per problem with its grade, in order."""
     from selfexplore_tasks.engines.protocol import GenerationRequest
 
     requests = [
@@ -91,19 +105,7 @@ def _answer(
             for p, done in zip(problems, completions, strict=True)
         ]
     )
-    return [
-        {
-            "model_id": model_id,
-            "benchmark": problem.source,
-            "benchmark_version": versions[problem.split],
-            "split": problem.split,
-            "problem_id": problem.problem_id,
-            "is_correct_strict": grade.is_correct_strict,
-            **completion_columns(done),
-            **grade_columns(grade),
-        }
-        for problem, done, grade in zip(problems, completions, grades, strict=True)
-    ]
+    return list(zip(completions, grades, strict=True))
 
 
 def _version(problems: Sequence[Problem]) -> str:

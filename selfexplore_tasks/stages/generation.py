@@ -15,7 +15,10 @@ def open_grader(context: StageContext) -> Grader:
     """The grader as the recipe sets it; use it as a context manager."""
     settings = context.recipe.grading
     return Grader(
-        answer_phrase=context.recipe.prompt.answer_phrase, timeout_s=settings.timeout_s, workers=settings.workers
+        answer_phrase=context.recipe.prompt.answer_phrase,
+        timeout_s=settings.timeout_s,
+        workers=settings.workers,
+        second=settings.second,
     )
 
 
@@ -34,5 +37,5 @@ def grade_columns(grade: Grade) -> dict[str, object]:
         "answer": grade.answer,
         "is_correct_flexible": grade.is_correct_flexible,
         "grade_reason": grade.reason,
-        "is_correct_second": None,
+        "is_correct_second": grade.is_correct_second,
     }

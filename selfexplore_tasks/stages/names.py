@@ -10,12 +10,13 @@ ROUND_STAGES = (
     "explore",
     "granular_pairs",
     "dpo",
+    "arms",
     "evaluate",
     "summarize",
 )
 SHARDED_STAGES = ("sample", "sample_explorer", "explore")
 GENERATING_STAGES = ("sample", "sample_explorer", "explore", "evaluate")
-TRAINING_STAGES = ("sft", "rft", "dpo")
+TRAINING_STAGES = ("sft", "rft", "dpo", "arms")
 
 
 def stages_of(round_number: int) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from selfexplore_tasks.equations import equation_chain, equations_hold
 from selfexplore_tasks.matching import spread_by_chain, spread_by_distance
@@ -29,8 +29,8 @@ def run(context: StageContext) -> Manifest:
         if context.recipe.sft is not None and problem.gold_rationale is not None
     ]
     earlier = _kept_before(context) if context.recipe.rft.data == "accumulated" else []
-    new = [row for group in correct_by_problem(context, context.generator_id) for row in group]
-    for candidates in _by_problem([*earlier, *new]):
+    new = drawn_rationales(context, "int_correct_rationales", context.sample_source_id)
+    for candidates in by_problem([*earlier, *new]).values():
         rows += select_correct(candidates, context.recipe.rft)
     path = context.write_rows("rft_examples", rows)
     kept = Counter(str(row["origin"]) for row in rows if row["is_kept"])
@@ -40,14 +40,15 @@ def run(context: StageContext) -> Manifest:
     return context.commit({"rft_examples": [path]}, row_counts=counts, notes={"dropped": dict(dropped)})
 
 
-def correct_by_problem(context: StageContext, model_id: str) -> list[list[dict[str, Any]]]:
-    """This round's correct rationales of a model, grouped by problem, each group in order of sampling."""
-    rows = context.query(
-        "select * from int_correct_rationales where experiment = $experiment and round = $round "
-        "and model_id = $model_id order by problem_id, sample_index",
+def drawn_rationales(
+    context: StageContext, view: Literal["int_correct_rationales", "int_wrong_rationales"], model_id: str
+) -> list[dict[str, Any]]:
+    """This round's rationales of a model in one of the two views, problem by problem in order of sampling."""
+    return context.query(
+        f"select * from {view} where experiment = $experiment and round = $round and model_id = $model_id "
+        "order by problem_id, sample_index",
         model_id=model_id,
     )
-    return _by_problem(rows)
 
 
 def _kept_before(context: StageContext) -> list[dict[str, Any]]:
@@ -58,11 +59,12 @@ def _kept_before(context: StageContext) -> list[dict[str, Any]]:
     )
 
 
-def _by_problem(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+def by_problem(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Group rows by problem_id; problems and rows stay in the order given."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault(row["problem_id"], []).append(row)
-    return list(groups.values())
+    return groups
 
 
 def select_correct(candidates: list[dict[str, Any]], settings: Rft) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ def run(context: StageContext) -> Manifest | None:
 def run_explorer(context: StageContext) -> Manifest | None:
     """Draw the explorer's own rationales, where the recipe takes the wrong ones from it; else nothing."""
     if not context.draws_explorer_rationales:
-        print("sample_explorer: pairs come from the generator's rationales, nothing to draw", flush=True)
+        print("sample_explorer: pairs come from the sampled rationales, nothing to draw", flush=True)
         return context.commit({}, row_counts={"rationales": 0})
     problems = problems_of_round(context, context.recipe.pairs.problems)
     return draw_rationales(context, context.explorer_id, problems[: context.recipe.pairs.explorer_problem_count])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from selfexplore_tasks.stages.context import StageContext
-from selfexplore_tasks.stages.supervised import train_on_rationales
+from selfexplore_tasks.stages.supervised import train_and_commit
 from selfexplore_tasks.store.manifests import Manifest
 
 
@@ -18,6 +18,6 @@ def run(context: StageContext) -> Manifest:
         for problem in context.problems("train")
         if problem.gold_rationale is not None
     ]
-    return train_on_rationales(
-        context, rows=rows, start_model_id="0/base", model_id="0/sft", settings=settings, seed_parts=("sft",)
+    return train_and_commit(
+        context, rows, start_model_id="0/base", model_id="0/sft", settings=settings, seed_parts=("sft",)
     )

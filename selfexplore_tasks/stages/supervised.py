@@ -1,8 +1,9 @@
-"""What SFT and RFT share: rationales become examples, the trainer runs, the result becomes a manifest."""
+"""What SFT, RFT and its continuation share: rationales become examples, the trainer runs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from selfexplore_tasks.stages.context import StageContext
@@ -10,20 +11,46 @@ from selfexplore_tasks.store.manifests import Manifest
 
 if TYPE_CHECKING:
     from selfexplore_tasks.recipe import Training
-    from selfexplore_tasks.training.data import TrainingResult
+    from selfexplore_tasks.training.data import Reporting, TrainingResult
 
 KEPT_LOG_LINES = 100
 
 
-def train_on_rationales(
+def train_and_commit(
     context: StageContext,
-    *,
     rows: Sequence[dict[str, Any]],
+    *,
     start_model_id: str,
     model_id: str,
     settings: Training,
     seed_parts: Sequence[str | int],
 ) -> Manifest:
+    """Fine-tune as `fine_tune` does and commit the stage."""
+    result = fine_tune(
+        context,
+        rows,
+        start_model_id=start_model_id,
+        model_id=model_id,
+        settings=settings,
+        seed_parts=seed_parts,
+    )
+    return context.commit(
+        {},
+        row_counts={"examples": len(rows), "too_long": result.too_long_count},
+        token_count=result.token_count,
+        notes={"model_id": model_id, "start_model_id": start_model_id, **training_notes(result)},
+    )
+
+
+def fine_tune(
+    context: StageContext,
+    rows: Sequence[dict[str, Any]],
+    *,
+    start_model_id: str,
+    model_id: str,
+    settings: Training,
+    seed_parts: Sequence[str | int],
+) -> TrainingResult:
     """Fine-tune ``start_model_id`` on ``rows`` (question, text) into ``model_id``."""
     from selfexplore_tasks.seeds import derive_seed
     from selfexplore_tasks.training.data import TrainingExample
@@ -37,8 +64,8 @@ def train_on_rationales(
         )
         for row in rows
     ]
-    with TrainingProgress(context.stage) as progress:
-        result = train_sft(
+    with TrainingProgress(model_id) as progress:
+        return train_sft(
             model_dir=context.model_path(start_model_id),
             output_dir=context.store.model_dir(context.slug, model_id),
             examples=examples,
@@ -46,13 +73,15 @@ def train_on_rationales(
             seed=derive_seed(context.recipe.seed, *seed_parts),
             threads=context.threads,
             on_progress=progress.update,
+            reporting=reporting(context, model_id),
         )
-    return context.commit(
-        {},
-        row_counts={"examples": len(examples), "too_long": result.too_long_count},
-        token_count=result.token_count,
-        notes={"model_id": model_id, "start_model_id": start_model_id, **training_notes(result)},
-    )
+
+
+def reporting(context: StageContext, model_id: str) -> Reporting:
+    """Where the recipe wants a training run reported, under the name ``<experiment>/<model id>``."""
+    from selfexplore_tasks.training.data import Reporting
+
+    return Reporting(context.recipe.report_to, f"{context.slug}/{model_id}")
 
 
 class TrainingProgress:
@@ -84,4 +113,13 @@ class TrainingProgress:
 def training_notes(result: TrainingResult) -> dict[str, Any]:
     """What a manifest keeps of a training run: steps, final metrics and an evenly thinned loss curve."""
     stride = max(1, len(result.log_history) // KEPT_LOG_LINES)
-    return {"steps": result.step_count, "metrics": result.metrics, "log": result.log_history[::stride]}
+    return {
+        "steps": result.step_count,
+        "metrics": _json_numbers(result.metrics),
+        "log": [_json_numbers(line) for line in result.log_history[::stride]],
+    }
+
+
+def _json_numbers(numbers: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON knows no NaN: what is not a number becomes null."""
+    return {name: value if math.isfinite(value) else None for name, value in numbers.items()}

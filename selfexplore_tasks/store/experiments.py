@@ -130,9 +130,11 @@ def _check_inputs(recipe: Recipe) -> None:
     from selfexplore_tasks.engines.select import check_engine
     from selfexplore_tasks.problems.splits import load_problems
     from selfexplore_tasks.training.base_model import check_model
+    from selfexplore_tasks.training.reporters import check_reporters
 
     check_model(recipe.model)
     check_engine(recipe.engine.kind)
+    check_reporters(recipe.report_to)
     problems, _ = load_problems(recipe.problems, seed=recipe.seed, answer_phrase=recipe.prompt.answer_phrase)
     if recipe.sft is not None and all(problem.gold_rationale is None for problem in problems):
         raise UserError(

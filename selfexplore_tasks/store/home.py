@@ -59,11 +59,15 @@ class Store:
     def lock_dir(self, slug: str) -> Path:
         return self.root / "locks" / check_slug(slug)
 
+    def pits_dir(self, slug: str, fingerprint: str) -> Path:
+        """Folder of the rollouts that `selfexplore pits score --labels` drew under these settings."""
+        return self.root / "pits" / check_slug(slug) / fingerprint
+
     def experiment_dirs(self, slug: str) -> list[Path]:
         """Every folder that belongs to one experiment, in the order in which they may be deleted."""
         slug = check_slug(slug)
         tables = sorted((self.root / "tables").glob(f"*/experiment={slug}"))
-        return [self.root / "manifests" / slug, *tables, self.root / "models" / slug]
+        return [self.root / "manifests" / slug, *tables, self.root / "models" / slug, self.root / "pits" / slug]
 
 
 def _round_key(round_number: int) -> str:

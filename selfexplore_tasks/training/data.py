@@ -6,8 +6,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from selfexplore_tasks.errors import UserError
+
 OnProgress = Callable[[int, int, dict[str, float]], None]
 """Called after every optimiser step with (step, total steps, last logged numbers)."""
+
+IGNORED_LABEL = -100
+"""Label of a token on which no loss is taken (PyTorch's default)."""
+
+
+class NothingToTrain(UserError):
+    """A training set is empty, or every example of it exceeds ``max_length``."""
+
+
+@dataclass(frozen=True)
+class Reporting:
+    """Where the trainers report to (names as in `recipe.Reporter`) and what they call the run."""
+
+    names: tuple[str, ...] = ()
+    run_name: str | None = None
+
+
+NO_REPORTS = Reporting()
 
 
 @dataclass(frozen=True)
@@ -35,7 +55,7 @@ class TrainingExample:
 class PreferenceExample:
     """One preference pair, exactly as the model sees it: nothing is appended to these ids any more.
 
-    Build it with `preference_example`, which puts EOS after chosen and never after rejected.
+    Build it with `preference_example`, which puts EOS after chosen and not after a rejected step.
     """
 
     prompt_ids: tuple[int, ...]
@@ -57,14 +77,24 @@ class PreferenceExample:
 
 
 def preference_example(
-    prompt_ids: Sequence[int], chosen_ids: Sequence[int], rejected_ids: Sequence[int], eos_token_id: int
+    prompt_ids: Sequence[int],
+    chosen_ids: Sequence[int],
+    rejected_ids: Sequence[int],
+    eos_token_id: int,
+    *,
+    is_rejected_ended: bool = False,
 ) -> PreferenceExample:
-    """Return the pair with EOS after chosen and none after rejected (method, step 9).
+    """Return the pair with EOS after chosen and, unless told otherwise, none after rejected (method, step 9).
 
     The rejected text of a granular pair is one step in the middle of a solution: an EOS there would make the
-    pair trivially separable. ``chosen_ids`` and ``rejected_ids`` come without EOS.
+    pair trivially separable. ``is_rejected_ended`` is for complete solutions (`dpo.eos_on_complete_rejected`).
+    ``chosen_ids`` and ``rejected_ids`` come without EOS. Raises ValueError for an empty part.
     """
-    return PreferenceExample(tuple(prompt_ids), (*chosen_ids, eos_token_id), tuple(rejected_ids))
+    _refuse_empty(chosen_ids=chosen_ids, rejected_ids=rejected_ids)
+    end = (eos_token_id,)
+    return PreferenceExample(
+        tuple(prompt_ids), (*chosen_ids, *end), (*rejected_ids, *(end if is_rejected_ended else ()))
+    )
 
 
 @dataclass(frozen=True)
@@ -73,7 +103,8 @@ class TrainingResult:
 
     ``token_count`` counts the tokens trained on (every epoch, both answers of a pair, no padding).
     ``log_history`` has about 50 entries of at least ``step``, ``epoch``, ``loss`` and ``learning_rate``;
-    ``metrics`` is the last of them with ``loss_mean`` over the run.
+    ``metrics`` is the last of them, that of the last step, with ``loss_mean`` over the run. Runs of fewer than 100
+    steps log every step; longer ones every n-th, and ``grad_norm`` is then that of the n-th step alone.
     """
 
     step_count: int
@@ -89,7 +120,7 @@ class TrainingResult:
         return asdict(self)
 
 
-def _refuse_empty(**fields: tuple[int, ...]) -> None:
+def _refuse_empty(**fields: Sequence[int]) -> None:
     for name, ids in fields.items():
         if not ids:
             raise ValueError(f"{name} is empty: there is nothing to learn from")

@@ -9,13 +9,6 @@ from typing import Any
 
 from selfexplore_tasks.errors import UserError
 
-OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator: can't allocate memory", "not enough memory")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an exception says that memory (of the GPU or the host) ran out."""
-    return isinstance(error, MemoryError) or any(text in str(error) for text in OUT_OF_MEMORY)
-
 
 def smaller_micro_batch(micro_batch_size: int, batch_size: int) -> int:
     """Return the largest divisor of ``batch_size`` that is at most half of ``micro_batch_size``.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from selfexplore_tasks.recipe import Dpo
 from selfexplore_tasks.training.common import Job, lora_config, make_job, run_training
-from selfexplore_tasks.training.data import OnProgress, PreferenceExample, TrainingResult
+from selfexplore_tasks.training.data import NO_REPORTS, OnProgress, PreferenceExample, Reporting, TrainingResult
 from selfexplore_tasks.training.device import use_one_gpu
 
 if TYPE_CHECKING:
@@ -26,13 +26,17 @@ def train_dpo(
     seed: int,
     threads: int,
     on_progress: OnProgress | None = None,
+    reporting: Reporting = NO_REPORTS,
 ) -> TrainingResult:
     """Train the model in ``model_dir`` on preference pairs, with itself as the reference, into ``output_dir``.
 
     The reference's log-probs are computed once before the first step. Pairs whose prompt with the longer answer
     exceeds ``settings.max_length`` are left out and counted. The log has ``rewards/chosen``,
-    ``rewards/rejected``, ``rewards/margins``, ``rewards/accuracies``, ``logps/chosen`` and ``logps/rejected``.
-    Raises UserError when no pair is left or not even one fits in memory.
+    ``rewards/rejected``, ``rewards/margins``, ``rewards/accuracies``, ``logps/chosen``, ``logps/rejected`` (nats) and
+    ``logps/chosen_change`` (nats, against the reference), all from before the step's update; the last line has
+    ``trained/logps/chosen_change`` too, from after it.
+    Raises NothingToTrain (a UserError) when no pair is left, UserError when not even one fits in memory or a
+    reporter of ``reporting`` is not installed.
     """
     job, kept = make_job(
         kind="dpo",
@@ -42,6 +46,7 @@ def train_dpo(
         settings=settings,
         seed=seed,
         threads=threads,
+        reporting=reporting,
     )
 
     def build(
@@ -50,14 +55,14 @@ def train_dpo(
         arguments: dict[str, Any],
         callbacks: list[TrainerCallback],
     ) -> StepDPOTrainer:
-        return dpo_trainer(job, settings.beta, kept, model, tokenizer, arguments, callbacks)
+        return dpo_trainer(job, settings, kept, model, tokenizer, arguments, callbacks)
 
     return run_training(job, build, on_progress)
 
 
 def dpo_trainer(
     job: Job,
-    beta: float,
+    settings: Dpo,
     examples: Sequence[PreferenceExample],
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -77,10 +82,13 @@ def dpo_trainer(
     }
     config = DPOConfig(
         **arguments,
-        beta=beta,
-        loss_type=["sigmoid"],
-        label_smoothing=0.0,
-        max_length=job.settings.max_length,
+        beta=settings.beta,
+        loss_type=[settings.loss, *(["sft"] if settings.sft_weight else [])],
+        loss_weights=[1.0, *([settings.sft_weight] if settings.sft_weight else [])],
+        label_smoothing=settings.label_smoothing,
+        f_divergence_type="reverse_kl",
+        discopop_tau=0.05,
+        max_length=settings.max_length,
         truncation_mode="keep_start",
         disable_dropout=True,
         precompute_ref_log_probs=True,
@@ -92,6 +100,6 @@ def dpo_trainer(
         train_dataset=Dataset.from_dict(columns),
         processing_class=tokenizer,
         callbacks=callbacks,
-        peft_config=lora_config(job.settings),
+        peft_config=lora_config(settings),
         order=job.order,
     )

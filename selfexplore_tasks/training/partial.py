@@ -3,6 +3,8 @@
 Layout of ``<output>.partial``::
 
     run.json            fingerprint of the run, micro-batch size in use
+    reference.json      DPO: log-probs of the answers under the reference, computed once
+    runs/               TensorBoard's event files, if the recipe reports there; moved into the output folder
     checkpoint-<step>/  complete once its trainer_state.json can be read (the trainer writes that file last)
     final/              model, tokenizer and training_log.json; renamed to <output>
 
@@ -19,7 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from selfexplore_tasks.store.files import write_json
+
 LOG_NAME = "training_log.json"
+REFERENCE_NAME = "reference.json"
+REPORTS = "runs"
+"""Folder in which transformers' TensorBoard callback writes."""
 
 
 @dataclass
@@ -36,7 +43,7 @@ class PartialRun:
         """Open the folder of this very run, or an empty one: other data or settings start afresh."""
         recover_replaced(output_dir)
         folder = output_dir.with_name(output_dir.name + ".partial")
-        state = _read_json(folder / "run.json")
+        state = read_json(folder / "run.json")
         if state.get("fingerprint") == fingerprint:
             return cls(folder, output_dir, fingerprint, state["micro_batch_size"])
         shutil.rmtree(folder, ignore_errors=True)
@@ -54,21 +61,19 @@ class PartialRun:
         """Store the micro-batch size, so that a resumed run does not run out of memory again."""
         self.micro_batch_size = micro_batch_size
         state = {"fingerprint": self.fingerprint, "micro_batch_size": micro_batch_size}
-        temporary = self.folder / "run.json.tmp"
-        temporary.write_text(json.dumps(state))
-        temporary.replace(self.folder / "run.json")
+        write_json(self.folder / "run.json", state)
 
     def last_checkpoint(self) -> Path | None:
         """Return the newest complete checkpoint, or None."""
         complete = [
-            path
-            for path in self.folder.glob("checkpoint-*")
-            if "global_step" in _read_json(path / "trainer_state.json")
+            path for path in self.folder.glob("checkpoint-*") if "global_step" in read_json(path / "trainer_state.json")
         ]
         return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
     def publish(self) -> None:
-        """Make ``final`` the output folder and remove everything else."""
+        """Make ``final`` the output folder and remove everything else but TensorBoard's files."""
+        if (self.folder / REPORTS).is_dir():
+            (self.folder / REPORTS).rename(self.final_dir / REPORTS)
         publish_folder(self.final_dir, self.output_dir)
         shutil.rmtree(self.folder)
 
@@ -94,7 +99,7 @@ def recover_replaced(output_dir: Path) -> None:
 
 def read_log(output_dir: Path, fingerprint: str) -> dict[str, Any] | None:
     """Return the log of a finished run if ``output_dir`` is the result of this very run."""
-    log = _read_json(output_dir / LOG_NAME)
+    log = read_json(output_dir / LOG_NAME)
     return log if log.get("fingerprint") == fingerprint else None
 
 
@@ -102,7 +107,7 @@ def _replaced(output_dir: Path) -> Path:
     return output_dir.with_name(output_dir.name + ".replaced")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a file, empty where the file is missing or was cut off."""
     try:
         value = json.loads(path.read_text())

@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from selfexplore_tasks.recipe import Training
 from selfexplore_tasks.training.common import Job, lora_config, make_job, run_training
-from selfexplore_tasks.training.data import OnProgress, TrainingExample, TrainingResult
+from selfexplore_tasks.training.data import (
+    IGNORED_LABEL,
+    NO_REPORTS,
+    OnProgress,
+    Reporting,
+    TrainingExample,
+    TrainingResult,
+)
 from selfexplore_tasks.training.device import use_one_gpu
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
     from selfexplore_tasks.training.trainers import CompletionTrainer
-
-IGNORED_LABEL = -100
 
 
 def train_sft(
@@ -28,11 +33,13 @@ def train_sft(
     seed: int,
     threads: int,
     on_progress: OnProgress | None = None,
+    reporting: Reporting = NO_REPORTS,
 ) -> TrainingResult:
     """Fine-tune the model in ``model_dir`` on ``examples`` and publish it as ``output_dir``.
 
     Examples longer than ``settings.max_length`` are left out and counted. They are not packed: without FlashAttention
-    they would see each other. Raises UserError when no example is left or not even one fits in memory.
+    they would see each other. Raises NothingToTrain (a UserError) when no example is left, UserError when not even
+    one fits in memory or a reporter of ``reporting`` is not installed.
     """
     job, kept = make_job(
         kind="sft",
@@ -42,6 +49,7 @@ def train_sft(
         settings=settings,
         seed=seed,
         threads=threads,
+        reporting=reporting,
     )
 
     def build(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,9 +19,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_trainer import SFTTrainer
 
-from selfexplore_tasks.training.data import OnProgress
+from selfexplore_tasks.store.files import write_json
+from selfexplore_tasks.training.data import IGNORED_LABEL, OnProgress
+from selfexplore_tasks.training.partial import REFERENCE_NAME, read_json
 
-IGNORED_LABEL = -100
 PREFERENCE_COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids")
 
 
@@ -117,49 +119,64 @@ class StepDPOTrainer(_FixedOrderMixin, DPOTrainer):
     """DPO on token ids as they are: no EOS is added to either answer (plain TRL adds it to both).
 
     ``train_dataset`` has the columns ``prompt_ids``, ``chosen_ids`` and ``rejected_ids`` (lists of int), as
-    built by `training.data.preference_example`: EOS after chosen, none after a pit step.
-    ``order`` gives the rows of the prepared data set in the order of training; None is one pass as they come.
+    built by `training.data.preference_example`: EOS after chosen, none after a pit step. ``order`` gives its rows
+    in the order of training. Every loss of TRL is TRL's own; plain "sigmoid" has a faster way to the same numbers.
     """
 
-    def __init__(self, *args: Any, order: Sequence[int] | None = None, **kwargs: Any) -> None:
-        self._given_order = order
-        self._pair_count = 0
+    def __init__(self, *args: Any, order: Sequence[int], **kwargs: Any) -> None:
+        self.order = order
         super().__init__(*args, **kwargs)
 
-    @property
-    def order(self) -> Sequence[int]:  # type: ignore[override]
-        """Rows in the order of training."""
-        return range(self._pair_count) if self._given_order is None else self._given_order
-
     def _prepare_dataset(self, dataset: Dataset, processing_class: Any, args: Any, dataset_name: str) -> Dataset:
+        """Return the data set as it is; its rows fit ``max_length`` (`training.common.make_job` sees to it)."""
         missing = [name for name in PREFERENCE_COLUMNS if name not in dataset.column_names]
         if missing:
             raise ValueError(f"{dataset_name} data set lacks {', '.join(missing)}: StepDPOTrainer takes token ids")
-        if args.max_length is not None and args.truncation_mode == "keep_start":
-            # TRL's own filter: the collator would cut every answer token off a prompt that fills max_length.
-            kept = [row for row, ids in enumerate(dataset["prompt_ids"]) if len(ids) < args.max_length]
-            dataset = dataset.select(kept)
-        self._pair_count = len(dataset)
         return dataset
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
-        """Add the reference's log-probs, in batches of like length, without TRL's cache file and progress bar."""
-        rows = [dict(row) for row in dataset]
+        """Add the reference's log-probs, without TRL's cache file and progress bar.
+
+        They are kept in the run's folder: a resumed run has the same reference to the last bit, at no cost.
+        """
+        file = Path(self.args.output_dir) / REFERENCE_NAME
+        known = read_json(file)
+        if not known:
+            without_adapter = self.model.disable_adapter() if isinstance(self.model, PeftModel) else nullcontext()
+            with without_adapter:
+                chosen, rejected = self._logps_of([dict(row) for row in dataset], batch_size)
+            known = {"chosen": chosen, "rejected": rejected}
+            write_json(file, known)
+        return dataset.add_column("ref_chosen_logps", known["chosen"]).add_column(
+            "ref_rejected_logps", known["rejected"]
+        )
+
+    def _logps_of(self, rows: Sequence[dict[str, Any]], batch_size: int) -> tuple[list[float], list[float]]:
+        """Return the summed log-probs (nats) of the chosen and the rejected answers, in batches of like length."""
         longest_first = sorted(range(len(rows)), key=lambda i: -sum(len(rows[i][name]) for name in PREFERENCE_COLUMNS))
         chosen_logps, rejected_logps = [0.0] * len(rows), [0.0] * len(rows)
-        without_adapter = self.model.disable_adapter() if isinstance(self.model, PeftModel) else nullcontext()
-        with torch.no_grad(), without_adapter, self.accelerator.autocast():
+        with torch.no_grad(), self.accelerator.autocast():
             for start in range(0, len(rows), batch_size):
                 picked = longest_first[start : start + batch_size]
                 batch = self._prepare_inputs(self.data_collator([rows[i] for i in picked]))
                 chosen, rejected = answer_logps(self.model, batch)
                 for i, chosen_logp, rejected_logp in zip(picked, chosen.tolist(), rejected.tolist(), strict=True):
                     chosen_logps[i], rejected_logps[i] = chosen_logp, rejected_logp
-        return dataset.add_column("ref_chosen_logps", chosen_logps).add_column("ref_rejected_logps", rejected_logps)
+        return chosen_logps, rejected_logps
 
     def _compute_loss(
         self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], return_outputs: bool
     ) -> torch.Tensor:
+        """Return the loss and note how far the log-prob of chosen (mean, nats) has moved from the reference."""
+        if self.loss_types == ["sigmoid"]:
+            loss = self._sigmoid_loss(model, inputs)
+        else:
+            loss = super()._compute_loss(model, inputs, return_outputs)
+        noted = self._metrics["train"]
+        noted["logps/chosen_change"].append(noted["rewards/chosen"][-1] / self.beta)
+        return loss
+
+    def _sigmoid_loss(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return the sigmoid DPO loss, TRL's to the last bits (a test compares them), and note the rewards."""
         chosen, rejected = answer_logps(model, inputs)
         chosen_rewards = self.beta * (chosen - inputs["ref_chosen_logps"])
@@ -177,6 +194,21 @@ class StepDPOTrainer(_FixedOrderMixin, DPOTrainer):
             self._metrics["train"][name].append(values.detach().mean().item())
         return -torch.nn.functional.logsigmoid(margins).mean()
 
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add to the last step's line what the trained model is like: every other number is from before an update."""
+        if "loss" in logs and self.state.global_step >= self.state.max_steps:
+            logs = {**logs, "trained/logps/chosen_change": self._trained_chosen_change()}
+        super().log(logs, start_time)
+
+    def _trained_chosen_change(self) -> float:
+        """Return the mean change (nats) of chosen's log-prob against the reference, on the pairs of the first step."""
+        micro_batch_size = self.args.per_device_train_batch_size
+        first = list(dict.fromkeys(self.order))[: micro_batch_size * self.args.gradient_accumulation_steps]
+        rows = [self.train_dataset[i] for i in first]
+        chosen, _ = self._logps_of(rows, micro_batch_size)
+        changes = [logp - row["ref_chosen_logps"] for logp, row in zip(chosen, rows, strict=True)]
+        return sum(changes) / len(changes)
+
 
 class ProgressReporter(TrainerCallback):
     """Calls ``on_progress`` after every step, and keeps the log's ``epoch`` in passes over the examples."""
@@ -193,6 +225,8 @@ class ProgressReporter(TrainerCallback):
         self._last_logs = dict(entry)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Report the step."""
+        """Report the step; the last one is always logged."""
+        if state.global_step >= state.max_steps:
+            control.should_log = True
         if self._on_progress is not None:
             self._on_progress(state.global_step, state.max_steps, self._last_logs)

@@ -1,16 +1,20 @@
--- Grain: one row per explored wrong rationale: its pit, the step to reject, and every text that may be chosen.
--- Options are correct rollouts drawn after the step before the pit, shortest first, then in order of drawing; for a
--- pit at step 1 the outcome pair's correct rationale. An option that starts with the rejected step is none.
--- The rejected step keeps its line end: with it, its tokens are the ones the model drew.
+-- Grain: one row per explored wrong rationale: its pit, the text to reject, and every text that may be chosen.
+-- Options are correct and finished rollouts drawn after the step before the pit, in the order of pairs.chosen (shortest
+-- first, longest first, or seeded), then of drawing; for a pit at step 1 the outcome pair's correct rationale.
+-- An option that starts with the pit step is none: after the step it ends, or goes on with a space or with one sign
+-- that no digit follows (`= 2` begins `= 2.` and `= 2 shells`, but not `= 20` or `= 2.5`).
+-- The rejected text keeps its line end: with it, its tokens are the ones the model drew.
 with pits as (
     select
         first_pits.experiment,
         first_pits.round,
         first_pits.rationale_id,
         first_pits.problem_id,
+        first_pits.question,
         first_pits.first_pit_step as pit_step,
         coalesce(before.prefix, '') as prefix,
-        substr(pit.prefix, length(coalesce(before.prefix, '')) + 1) as rejected
+        substr(pit.prefix, length(coalesce(before.prefix, '')) + 1) as pit_text,
+        substr(first_pits.text, length(coalesce(before.prefix, '')) + 1) as remainder
     from int_first_pits as first_pits
     left join int_explored_steps as pit
         on
@@ -26,11 +30,11 @@ with pits as (
             and first_pits.first_pit_step - 1 = before.step_index
 ),
 
-rollout_options as (
+correct_texts as (
     select
-        pits.experiment,
-        pits.round,
-        pits.rationale_id,
+        rollouts.experiment,
+        rollouts.round,
+        rollouts.rationale_id,
         rollouts.text,
         rollouts.rollout_id,
         null::varchar as chosen_rationale_id,
@@ -42,17 +46,12 @@ rollout_options as (
             and pits.round = rollouts.round
             and pits.rationale_id = rollouts.rationale_id
             and pits.pit_step - 1 = rollouts.step_index
-    where
-        rollouts.is_correct
-        and rollouts.finish_reason = 'stop'
-        and not starts_with(trim(rollouts.text, e' \n\r\t'), trim(pits.rejected, e' \n\r\t'))
-),
-
-outcome_options as (
+    where rollouts.is_correct and rollouts.finish_reason = 'stop'
+    union all
     select
-        pits.experiment,
-        pits.round,
-        pits.rationale_id,
+        inputs.experiment,
+        inputs.round,
+        inputs.rationale_id,
         inputs.outcome_chosen as text,
         null::varchar as rollout_id,
         inputs.chosen_rationale_id,
@@ -63,15 +62,26 @@ outcome_options as (
             pits.experiment = inputs.experiment
             and pits.round = inputs.round
             and pits.rationale_id = inputs.rationale_id
-    where
-        pits.pit_step = 1
-        and not starts_with(trim(inputs.outcome_chosen, e' \n\r\t'), trim(pits.rejected, e' \n\r\t'))
+    where pits.pit_step = 1
 ),
 
-all_options as (
-    select * from rollout_options
-    union all
-    select * from outcome_options
+compared as (
+    select
+        correct_texts.*,
+        trim(correct_texts.text, e' \n\r\t') as start,
+        trim(pits.pit_text, e' \n\r\t') as pit_text,
+        experiments.recipe ->> '$.pairs.chosen' as chosen,
+        length(correct_texts.text) as text_length,
+        md5(
+            concat_ws('/', experiments.recipe ->> '$.seed', correct_texts.rationale_id, correct_texts.rollout_index)
+        ) as random_key
+    from correct_texts
+    inner join experiments on correct_texts.experiment = experiments.experiment
+    inner join pits
+        on
+            correct_texts.experiment = pits.experiment
+            and correct_texts.round = pits.round
+            and correct_texts.rationale_id = pits.rationale_id
 ),
 
 options as (
@@ -81,9 +91,15 @@ options as (
         rationale_id,
         list(
             struct_pack(text := text, rollout_id := rollout_id, rationale_id := chosen_rationale_id)
-            order by length(text), rollout_index
+            order by
+                if(chosen = 'random', random_key, null),
+                if(chosen = 'longest', -text_length, text_length),
+                rollout_index
         ) as options
-    from all_options
+    from compared
+    where
+        not starts_with(start, pit_text)
+        or not regexp_matches(substr(start, length(pit_text) + 1), '^($|\s|[^\pL\pN]($|\D))')
     group by experiment, round, rationale_id
 ),
 
@@ -93,16 +109,13 @@ final as (
         pits.round,
         pits.rationale_id,
         pits.problem_id,
-        stg_problems.question,
+        pits.question,
         pits.pit_step,
         pits.prefix,
-        pits.rejected,
+        if(experiments.recipe ->> '$.pairs.rejected' = 'remainder', pits.remainder, pits.pit_text) as rejected,
         options.options
     from pits
-    inner join stg_problems
-        on
-            pits.experiment = stg_problems.experiment
-            and pits.problem_id = stg_problems.problem_id
+    inner join experiments on pits.experiment = experiments.experiment
     left join options
         on
             pits.experiment = options.experiment

@@ -1,7 +1,8 @@
--- Grain: one row per granular pair that DPO trains on.
+-- Grain: one row per pair to train on: the granular ones are DPO's, the outcome ones those of the compared arm.
 select
     pairs.experiment,
     pairs.round,
+    pairs.kind,
     pairs.pair_id,
     stg_problems.question,
     pairs.prefix,
@@ -12,4 +13,4 @@ inner join stg_problems
     on
         pairs.experiment = stg_problems.experiment
         and pairs.problem_id = stg_problems.problem_id
-where pairs.kind = 'granular' and pairs.is_kept
+where pairs.is_kept

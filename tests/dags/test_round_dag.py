@@ -87,7 +87,7 @@ def test_every_field_of_the_form_is_explained(dag: dict[str, Any]) -> None:
     assert all(len(description) > 20 for description in dag["descriptions"].values())
     assert all(schema["title"] and schema["section"] for schema in dag["params"].values())
     assert [schema["section"] for schema in dag["params"].values()] == (
-        ["Experiment"] * 3 + ["Method"] * 3 + ["Running"] * 4
+        ["Experiment"] * 3 + ["Method"] * 4 + ["Running"] * 4
     )
     assert "arithmetic-tiny" in dag["params"]["recipe"]["examples"]
     assert dag["doc"].strip().startswith("### One round of Self-Explore")
@@ -103,7 +103,7 @@ def test_form_and_store_agree_on_names() -> None:
 def test_empty_fields_are_no_overrides() -> None:
     from common.params import RECIPE_FIELDS, recipe_overrides
 
-    empty: dict[str, Any] = dict.fromkeys(RECIPE_FIELDS)
+    empty: dict[str, Any] = {**dict.fromkeys(RECIPE_FIELDS), "compare": False}
     assert recipe_overrides({**empty, "overrides": None}) == {}
     assert recipe_overrides({**empty, "temperature": 0.5, "seed": 0, "overrides": {"dpo.beta": 0.2, "seed": 9}}) == {
         "dpo.beta": 0.2,
@@ -111,3 +111,4 @@ def test_empty_fields_are_no_overrides() -> None:
         "sample.temperature": 0.5,
         "explore.temperature": 0.5,
     }
+    assert recipe_overrides({**empty, "overrides": None, "compare": True}) == {"compare": True}

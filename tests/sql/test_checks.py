@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from selfexplore_tasks.errors import CheckFailed
 from selfexplore_tasks.store.catalogue import SQL_DIR
+from selfexplore_tasks.store.experiments import open_experiment
+from selfexplore_tasks.store.home import Store
 
 GRANULAR = {
     "pair_id": "granular/w",
@@ -23,6 +25,12 @@ GRANULAR = {
 }
 STEPS = ["a = 1\n", "b = 2\n", "c = 3\n"]
 HIT, MISS = ("x = 3\nThe answer is 3", True), ("The answer is 9", False)
+
+
+def with_recipe(hand: Any, overrides: dict[str, object]) -> Any:
+    """An empty store like ``hand``, whose recipe differs in these fields."""
+    store = Store(hand.store.root.parent / "other")
+    return type(hand)(store, open_experiment(store, "hand", str(hand.store.root.parent / "hand.yaml"), overrides))
 
 
 def good_prepare(hand: Any) -> None:
@@ -53,8 +61,14 @@ def good_explore(hand: Any) -> None:
     hand.rollouts("w", STEPS, {1: [HIT, *[MISS] * 5], 2: [MISS] * 6})
 
 
-def good_granular_pairs(hand: Any) -> None:
+def explored(hand: Any) -> None:
+    hand.problem("p")
+    hand.outcome_pair("w", "".join(STEPS), chosen="right")
     good_explore(hand)
+
+
+def good_granular_pairs(hand: Any) -> None:
+    explored(hand)
     hand.put("pairs", GRANULAR)
 
 
@@ -93,10 +107,17 @@ class Violation:
     break_it: Callable[[Any], None]
     named: str
     alone: bool = False
+    recipe: dict[str, object] = field(default_factory=dict)
 
 
 def granular(**columns: Any) -> Callable[[Any], None]:
-    return lambda hand: (good_explore(hand), hand.put("pairs", {**GRANULAR, **columns}))[1]
+    return lambda hand: (explored(hand), hand.put("pairs", {**GRANULAR, **columns}))[1]
+
+
+def explore(*draws: list[tuple[str, bool]]) -> Callable[[Any], None]:
+    """Rollouts of rationale v after step 1, 2, ...; an empty list leaves the step out."""
+    drawn = {step: texts for step, texts in enumerate(draws, start=1) if texts}
+    return lambda hand: hand.rollouts("v", STEPS, drawn)
 
 
 def dangling_pair(hand: Any) -> None:
@@ -127,6 +148,8 @@ def wrong_rft_rationale(hand: Any) -> None:
     hand.put("rft_examples", {"problem_id": "q", "rationale_id": "v"})
 
 
+BINARY, CONFIRM, ADAPTIVE = {"explore.search": "binary"}, {"explore.confirm": True}, {"explore.adaptive": True}
+ALL: dict[str, object] = {"pairs.per_rationale": "all"}
 VIOLATIONS = [
     Violation("prepare/problem_in_two_splits", lambda h: h.problem("t", "test", question=" One? "), "One?"),
     Violation("prepare/problem_without_answer", lambda h: h.problem("x", gold_answer=" "), "'x'"),
@@ -181,6 +204,37 @@ VIOLATIONS = [
         "explore/explored_behind_the_pit", lambda h: h.rollouts("v", STEPS, {1: [MISS] * 6, 2: [MISS] * 6}), "'v'"
     ),
     Violation("explore/explored_behind_the_pit", lambda h: h.rollouts("v", STEPS, {2: [MISS] * 6}), "'v'"),
+    Violation("explore/pit_without_the_step_before", explore([HIT] * 6, [HIT] * 6), "'v'"),
+    Violation("explore/pit_without_the_step_before", explore([], [HIT] * 6, []), "'v'", True, BINARY),
+    Violation("explore/pit_without_the_step_before", explore([HIT] * 6, [], [MISS] * 6), "'v'", True, BINARY),
+    Violation("explore/wrong_number_of_rollouts", explore([MISS] * 12), "'expected_draws': 6"),
+    Violation("explore/wrong_number_of_rollouts", explore([MISS] * 6), "'expected_draws': 12", True, CONFIRM),
+    Violation(
+        "explore/wrong_number_of_rollouts",
+        explore([MISS, HIT, *[MISS] * 10], [MISS] * 12),
+        "'expected_draws': 6",
+        True,
+        CONFIRM,
+    ),
+    Violation(
+        "explore/wrong_number_of_rollouts",
+        explore([HIT], [MISS] * 6),
+        "'expected_draws': 6",
+        True,
+        ADAPTIVE,
+    ),
+    Violation(
+        "explore/wrong_number_of_rollouts",
+        explore([HIT, *[MISS] * 5], [HIT], [HIT]),
+        "'expected_draws': 1",
+        True,
+        ADAPTIVE,
+    ),
+    Violation(
+        "explore/wrong_number_of_rollouts",
+        lambda h: (h.rollouts("v", STEPS, {1: [MISS]}), h.rollouts("v", STEPS, {1: [MISS]}))[1],
+        "[0, 0]",
+    ),
     Violation("granular_pairs/chosen_not_from_before_the_pit", granular(chosen_rollout_id=None), "granular/w", True),
     Violation(
         "granular_pairs/chosen_not_from_before_the_pit", granular(chosen_rollout_id="w/s01/01"), "granular/w", True
@@ -197,6 +251,31 @@ VIOLATIONS = [
         "granular_pairs/text_used_twice",
         lambda h: h.put("pairs", {**GRANULAR, "pair_id": "2", "rejected": "y"}),
         "chosen",
+    ),
+    Violation(
+        "granular_pairs/text_used_twice",
+        lambda h: h.put("pairs", {**GRANULAR, "pair_id": "2"}),
+        "chosen",
+        recipe=ALL,
+    ),
+    Violation(
+        "granular_pairs/text_used_twice",
+        lambda h: (
+            h.outcome_pair("v", "".join(STEPS), chosen="right"),
+            h.rollouts("v", STEPS, {1: [("y", True), *[MISS] * 5], 2: [MISS] * 6}),
+            h.put(
+                "pairs",
+                {
+                    **GRANULAR,
+                    "pair_id": "2",
+                    "chosen": "y",
+                    "chosen_rollout_id": "v/s01/00",
+                    "rejected_rationale_id": "v",
+                },
+            ),
+        )[2],
+        "rejected",
+        recipe=ALL,
     ),
     Violation("granular_pairs/unusable_pair", granular(pit_step=None), "granular/w", True),
     Violation("granular_pairs/unusable_pair", granular(rejected="\n"), "granular/w", True),
@@ -243,9 +322,65 @@ def test_good_rows_pass(stage: str, hand: Any) -> None:
     hand.check(stage, round_of(stage))
 
 
+@pytest.mark.parametrize(
+    ("options", "draws"),
+    [
+        (CONFIRM, [[MISS] * 6 + [HIT] + [MISS] * 5, [HIT, *[MISS] * 5], [MISS] * 12]),
+        (ADAPTIVE, [[HIT], [MISS, HIT, *[MISS] * 4], [MISS] * 6]),
+        (ADAPTIVE, [[HIT], [HIT, *[MISS] * 5], [MISS] * 6]),
+        (ADAPTIVE, [[HIT], [HIT], [HIT]]),
+        (ADAPTIVE | CONFIRM, [[HIT], [MISS] * 6 + [HIT] + [MISS] * 5, [MISS] * 12]),
+        (BINARY, [[MISS] * 6, [MISS] * 6]),
+        (BINARY, [[], [HIT, *[MISS] * 5], [MISS] * 6]),
+        (BINARY, [[], [HIT] * 6, [HIT] * 6]),
+        (BINARY | ADAPTIVE, [[HIT, *[MISS] * 5], [MISS] * 6]),
+    ],
+)
+def test_what_the_options_of_exploring_draw_passes(
+    options: dict[str, object], draws: list[list[tuple[str, bool]]], hand: Any
+) -> None:
+    hand = with_recipe(hand, options)
+    explore(*draws)(hand)
+    hand.check("explore")
+
+
+def test_imported_rollouts_may_be_of_any_number_and_go_behind_the_pit(hand: Any) -> None:
+    rows = [
+        {
+            "rollout_id": f"v/{step}/{index}",
+            "rationale_id": "v",
+            "model_id": "1/imported",
+            "step_index": step,
+            "step_count": 4,
+            "rollout_index": index,
+            "prefix": "".join(STEPS[:step]),
+            "text": "x",
+            "is_correct": is_correct,
+        }
+        for step, outcomes in enumerate([[True, False], [False], [False] * 9], start=1)
+        for index, is_correct in enumerate(outcomes)
+    ]
+    hand.put("rollouts", *rows)
+    hand.check("explore")
+    hand.put("rollouts", rows[0])
+    with pytest.raises(CheckFailed, match=r"wrong_number_of_rollouts .*\[0, 0, 1\]"):
+        hand.check("explore")
+
+
+def test_all_pairs_of_a_rationale_may_share_what_they_reject(hand: Any) -> None:
+    hand = with_recipe(hand, ALL)
+    hand.problem("p")
+    hand.outcome_pair("w", "".join(STEPS), chosen="right")
+    hand.rollouts("w", STEPS, {1: [HIT, ("y", True), *[MISS] * 4], 2: [MISS] * 6})
+    hand.put("pairs", GRANULAR, {**GRANULAR, "pair_id": "2", "chosen": "y", "chosen_rollout_id": "w/s01/01"})
+    hand.check("granular_pairs")
+
+
 @pytest.mark.parametrize("violation", VIOLATIONS, ids=lambda violation: f"{violation.check} {violation.named}")
 def test_a_violation_is_named(violation: Violation, hand: Any) -> None:
     stage = violation.check.partition("/")[0]
+    if violation.recipe:
+        hand = with_recipe(hand, violation.recipe)
     if not violation.alone:
         GOOD[stage](hand)
     violation.break_it(hand)

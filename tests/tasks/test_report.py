@@ -16,7 +16,7 @@ def test_accuracy_is_shown_in_percent_with_its_interval() -> None:
 
 def test_rows_are_in_the_order_of_training(finished_store: Store) -> None:
     models = list(dict.fromkeys(row["model_id"] for row in score_rows(finished_store, ["mini"])))
-    assert models == ["0/sft", "1/rft", "1/policy"]
+    assert models == ["0/sft", "1/rft", "1/policy", "1/outcome_dpo", "1/continued_rft"]
     assert [row["round"] for row in round_rows(finished_store, ["mini"])] == [0, 1]
 
 

@@ -1,4 +1,4 @@
--- Every sampled problem has exactly sample.n rationales of a model, numbered 0 to n - 1.
+-- Every sampled problem has exactly sample.n rationales of a model, numbered 0 to n - 1; of imported ones any number.
 select
     rationales.model_id,
     rationales.problem_id,
@@ -10,5 +10,8 @@ where
     and rationales.round = getvariable('round')
 group by rationales.model_id, rationales.problem_id, experiments.recipe
 having
-    count(*) != (experiments.recipe ->> '$.sample.n')::integer
+    (
+        count(*) != (experiments.recipe ->> '$.sample.n')::integer
+        and not ends_with(rationales.model_id, '/imported')
+    )
     or count(distinct rationales.sample_index) != count(*)

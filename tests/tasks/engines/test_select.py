@@ -14,7 +14,7 @@ import pytest
 from selfexplore_tasks import recipe
 from selfexplore_tasks.engines.common import context_limit
 from selfexplore_tasks.engines.protocol import Engine, GenerationRequest
-from selfexplore_tasks.engines.select import choose_engine, effective_threads, open_engine
+from selfexplore_tasks.engines.select import LazyEngine, choose_engine, effective_threads, open_engine
 from selfexplore_tasks.errors import UserError
 
 ROOT = Path(__file__).parents[3]
@@ -138,3 +138,22 @@ def test_the_context_is_what_the_recipe_wants_and_the_model_allows(tiny_model_di
     assert context_limit(tiny_model_dir, 64) == 64
     assert context_limit(tiny_model_dir, None) == 128
     assert context_limit(tmp_path, 4096) == 4096
+
+
+def test_a_lazy_engine_loads_once_and_only_when_asked(tiny_model_dir: Path) -> None:
+    loaded: list[Engine] = []
+
+    def load() -> Engine:
+        settings = recipe.Engine(kind="transformers", threads=1)
+        loaded.append(open_engine(settings, tiny_model_dir, dtype="float32", context_length=None, seed=0))
+        return loaded[-1]
+
+    engine = LazyEngine(load)
+    assert engine.generate([]) == []
+    assert (engine.name, loaded) == ("none", [])
+    engine.close()
+    request = GenerationRequest((5, 6), n=2, temperature=1.0, top_p=1.0, max_new_tokens=3, stop=(), seed=1)
+    first = engine.generate([request])
+    assert engine.generate([request]) == first
+    assert (engine.name, len(loaded), len(first[0])) == ("transformers", 1, 2)
+    engine.close()

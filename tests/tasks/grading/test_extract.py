@@ -30,6 +30,11 @@ from selfexplore_tasks.grading.extract import extract_answer, gold_from_gsm8k, l
         ("The answer is\n#### 7", "7"),
         (r"so $x = \boxed{1}$ or $\boxed{2}$", "2"),
         ("The answer is 5\nand 7 more", "5"),
+        ("The answer is\n\\[x = \\boxed{7}\\]", "7"),
+        ("The answer is \\begin{align*}\n1 + 2\n= \\boxed{3}\n\\end{align*}", "3"),
+        ("The answer is $$5$$", "5"),
+        ("The answer is 5\nIn a box: $\\boxed{7}$", "5"),
+        ("so it is $\\boxed 2$.", "2"),
     ],
 )
 def test_strict_answer(text: str, answer: str) -> None:
@@ -54,6 +59,13 @@ def test_phrase_is_matched_as_whole_words() -> None:
         (r"\boxed{\{1, 2\}}", r"\{1, 2\}"),
         (r"\fbox{x} no", None),
         (r"\boxed {3}", "3"),
+        (r"$\boxed 2$.", "2"),
+        (r"\boxed 1,080, then", "1,080"),
+        (r"\boxed{1} or \boxed -3", "-3"),
+        (r"\boxed 3 or \boxed{4}", "4"),
+        (r"\boxed x", "x"),
+        (r"use \boxed to mark it", None),
+        (r"\boxedcolumn 3", None),
         ("no box", None),
     ],
 )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import random
-import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from selfexplore_tasks.grading import (
     AnswerPair,
     Grader,
     GradeRequest,
+    SecondGrader,
     SymbolicOptions,
     answers_equal,
     gold_from_gsm8k,
@@ -40,6 +40,13 @@ def read_rows(name: str) -> list[dict[str, Any]]:
         ("She has", "8", "stop", "no_answer", False, "no_answer"),
         ("She has 8 and", "8", "length", "unfinished", True, "unfinished"),
         ("", "8", "length", "unfinished", False, "unfinished"),
+        ("The answer is 8", "8", "length", "correct", True, "equal_number"),
+        ("The answer is Friday", r"\text{Friday}", "stop", "correct", True, "equal_text"),
+        ("The answer is Monday", "Friday", "stop", "wrong", False, "unequal_text"),
+        ("The answer is $x+2$", "x+1", "stop", "wrong", False, "unequal_symbolic"),
+        (r"The answer is \frac{1}{", "x+1", "stop", "wrong", False, "unparsed"),
+        ("The answer is " + "x" * 1_500, "x+1", "stop", "wrong", False, "too_long"),
+        ("The answer is " + "(" * 30 + "x" + ")" * 30, "x+1", "stop", "wrong", False, "too_complex"),
         (r"so $\boxed{1+x}$", "x+1", "stop", "correct", True, "equal_symbolic"),
         (r"The answer is $\frac{\sqrt{4}}{4}$", "0.5", "stop", "correct", True, "equal_symbolic"),
     ],
@@ -53,13 +60,53 @@ def test_verdicts(
     assert (grade.answer is None) == (verdict in ("no_answer", "unfinished"))
 
 
-def test_numbers_need_no_subprocess_and_are_fast() -> None:
+def test_a_comparison_that_cannot_end_is_wrong_because_of_its_time_and_costs_nothing_else() -> None:
+    texts = [r"The answer is \prod_{k=1}^{99999} \sqrt{k^3+1}", "The answer is 1+x"]
+    with Grader(answer_phrase="The answer is", timeout_s=1.0) as grader:
+        late, right = grader.grade([GradeRequest(text, "x+1", "stop") for text in texts])
+    assert (late.verdict, late.reason) == ("wrong", "timeout")
+    assert (right.verdict, right.reason) == ("correct", "equal_symbolic")
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "is_correct", "string_match", "math_verify"),
+    [
+        ("1080", "1,080", True, False, True),
+        ("1,080", "1,080", True, True, True),
+        ("1+x", "x+1", True, False, True),
+        ("5", "6", False, False, False),
+        # Each of the two is wrong where the first grader is right.
+        ("0.50", r"\frac12", True, False, True),
+        ("18 eggs", "18", True, False, False),
+    ],
+)
+def test_the_second_grader_is_asked_and_never_decides(
+    answer: str, gold: str, is_correct: bool, string_match: bool, math_verify: bool
+) -> None:
+    request = GradeRequest(f"The answer is {answer}", gold, "stop")
+    with Grader(answer_phrase="The answer is") as alone:
+        (grade,) = alone.grade([request])
+    assert (grade.is_correct_strict, grade.is_correct_second) == (is_correct, None)
+    seconds: tuple[tuple[SecondGrader, bool], ...] = (("string_match", string_match), ("math_verify", math_verify))
+    for name, expected in seconds:
+        with Grader(answer_phrase="The answer is", second=name) as both:
+            (with_second,) = both.grade([request])
+        assert with_second == replace(grade, is_correct_second=expected)
+
+
+def test_without_an_answer_the_second_grader_calls_it_wrong() -> None:
+    with Grader(answer_phrase="The answer is", second="string_match") as both:
+        grades = both.grade([GradeRequest("She has 8", "8", reason) for reason in ("stop", "length")])
+    assert [(grade.verdict, grade.is_correct_second) for grade in grades] == [
+        ("no_answer", False),
+        ("unfinished", False),
+    ]
+
+
+def test_numbers_need_no_subprocess() -> None:
     requests = [GradeRequest(f"1 + {i} = {i + 1}\nThe answer is {i + 1}", f"{i + 1:,}", "stop") for i in range(5_000)]
     with Grader(answer_phrase="The answer is") as grader:
-        start = time.perf_counter()
-        grades = grader.grade(requests)
-        assert time.perf_counter() - start < 5.0
-        assert all(grade.is_correct_strict for grade in grades)
+        assert all(grade.is_correct_strict for grade in grader.grade(requests))
         assert not grader.has_subprocesses
 
 
@@ -111,79 +158,28 @@ def test_every_gsm8k_gold_is_a_number_equal_to_itself_and_to_its_own_answer_line
         assert not grader.has_subprocesses
 
 
-def test_math_golds_equal_the_last_box_of_their_solution(grader: Grader) -> None:
-    rows = random.Random(0).sample(read_rows("math/train.jsonl"), 500)
+# The solution goes on after its box with a sentence that says "the answer is ...". What is trained on has no exception:
+# it ends in an answer line (test_sources reads all of them).
+SAID_OTHERWISE = {
+    "train/algebra/642.json": "necessary because squaring both sides",
+    "train/counting_and_probability/841.json": "24?",
+    "train/geometry/612.json": "yes! To form such a pyramid",
+    "train/prealgebra/1593.json": "in simplest form",
+    "test/number_theory/137.json": "a multiple of 3 but is NOT a multiple of 4",
+}
+EMPTY_BOX = {"train/number_theory/7115.json", "train/number_theory/7117.json"}
+
+
+def test_all_math_golds_equal_themselves_and_the_answer_of_their_solution(grader: Grader) -> None:
+    rows = read_rows("math/train.jsonl") + read_rows("math/test.jsonl")
+    assert len(rows) == 12_500
+    assert {row["unique_id"] for row in rows if not row["answer"]} == EMPTY_BOX
+    rows = [row for row in rows if row["answer"]]
+    equalities = grader.compare([AnswerPair(row["answer"], row["answer"]) for row in rows])
+    assert {equality.reason for equality in equalities} == {"equal_number", "equal_text"}
     grades = grader.grade([GradeRequest(row["solution"], row["answer"], "stop") for row in rows])
-    assert [row["unique_id"] for row, grade in zip(rows, grades, strict=True) if not grade.is_correct_strict] == []
+    wrong = {row["unique_id"]: grade for row, grade in zip(rows, grades, strict=True) if not grade.is_correct_strict}
+    assert wrong.keys() == SAID_OTHERWISE.keys()
+    for problem, begin in SAID_OTHERWISE.items():
+        assert (wrong[problem].answer or "").startswith(begin)
     assert all(last_boxed(row["solution"]) is not None for row in rows)
-
-
-def hostile_texts(canary: Path) -> list[str]:
-    """Return some hundreds of texts that try to hang, crash, exhaust or run something."""
-    code = f"open({str(canary)!r}, 'w').write('x')"
-    fixed = [
-        "9**9**9**9",
-        "9^{9^{9^{9}}}",
-        r"\frac{" * 3_000,
-        "(" * 5_000 + "1" + ")" * 5_000,
-        "{" * 400 + "1" + "}" * 400,
-        r"\left(" * 60 + "x" + r"\right)" * 60,
-        r"\sqrt{" * 100 + "2" + "}" * 100,
-        "\0" * 100,
-        "1\0002",
-        "1" * 1_000_000,
-        "x" * 1_000_000,
-        "1e999999999",
-        "10^{10^{10}}!",
-        "100000!",
-        r"\int_0^1 x^{x^{x^x}} dx",
-        r"\sum_{k=1}^{10^9} \sin(k)",
-        f"__import__('pathlib').Path({str(canary)!r}).touch()",
-        f"exec({code!r})",
-        code,
-        rf"\text{{{code}}}",
-        "lambda: 0",
-        "\ud800",
-        "\u202e12",
-        "$" * 999,
-        "\\" * 999,
-    ]
-    rng = random.Random(7)
-    alphabet = [
-        "\\frac",
-        "{",
-        "}",
-        "^",
-        "_",
-        "9",
-        "x",
-        "(",
-        ")",
-        "\\sqrt",
-        "$",
-        "!",
-        "\\boxed{",
-        "=",
-        ",",
-        "\0",
-        "\\\\",
-        " ",
-    ]
-    return fixed + ["".join(rng.choices(alphabet, k=rng.randint(1, 60))) for _ in range(300)]
-
-
-def test_hostile_texts_cost_bounded_time_and_run_nothing(tmp_path: Path) -> None:
-    canary = tmp_path / "canary"
-    texts = hostile_texts(canary)
-    with Grader(answer_phrase="The answer is", timeout_s=1.0, workers=2) as grader:
-        grader.grade([GradeRequest("The answer is 1+x", "x+1", "stop")])
-        start = time.monotonic()
-        for gold in ("7", "x+1"):
-            grades = grader.grade([GradeRequest(f"The answer is {text}", gold, "stop") for text in texts])
-            assert len(grades) == len(texts)
-            assert not any(grade.is_correct_strict for grade in grades if grade.reason in ("timeout", "error"))
-        assert time.monotonic() - start < 240
-        (after,) = grader.grade([GradeRequest("The answer is 1+x", "x+1", "stop")])
-        assert after.verdict == "correct"
-    assert not canary.exists()
-    assert list(tmp_path.iterdir()) == []

@@ -70,6 +70,22 @@ def test_options_are_honoured_and_long_texts_not_sent() -> None:
                 SymbolicTask(*functions),
                 SymbolicTask(*functions, SymbolicOptions(strict=False)),
                 SymbolicTask("1", "x" * 200_000),
+                SymbolicTask("$2$", "$9^{9999999}$"),
             ]
         )
-    assert outcomes == ["unequal_symbolic", "equal_symbolic", "too_long"]
+    assert outcomes == ["unequal_symbolic", "equal_symbolic", "too_long", "too_complex"]
+
+
+def test_can_parse_tells_mathematics_from_fragments() -> None:
+    texts = ["x+1", r"\frac{1}{", "[0,1)", "5 +", "(" * 40 + "1" + ")" * 40, "x+1"]
+    with SymbolicPool(timeout_s=5, workers=1) as pool:
+        assert pool.can_parse(texts) == [True, False, True, False, False, True]
+
+
+def test_a_task_out_of_time_leaves_its_worker_alive() -> None:
+    endless = SymbolicTask("$2$", r"$\prod_{k=1}^{99999} \sqrt{k^3+1}$")
+    with SymbolicPool(timeout_s=4, workers=1) as pool:
+        assert pool.compare([FAST]) == ["equal_symbolic"]
+        worker = pool._workers[0].process
+        assert pool.compare([endless, FAST]) == ["timeout", "equal_symbolic"]
+        assert pool._workers[0].process is worker

@@ -277,3 +277,16 @@ def test_reading_a_file_needs_no_datasets_library() -> None:
         "sys.exit(bool({'datasets', 'torch', 'transformers'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_golds_that_cannot_be_read_are_listed_and_give_way_to_a_readable_duplicate(tmp_path: Path) -> None:
+    golds = ["42", "\\frac{1}{", "[0,1)", "???", "Friday", "5 +"]
+    rows = [{"question": f"Q{i}", "answer": gold} for i, gold in enumerate(golds)]
+    rows.append({"question": "Q1", "answer": "\\frac{1}{2}"})
+    usable, rejected = _read(kind="file", path=_jsonl(tmp_path / "a.jsonl", rows))
+    assert [row.gold_answer for row in usable] == ["42", "[0,1)", "Friday", "\\frac{1}{2}"]
+    assert [(row.row_number, row.reason) for row in rejected] == [
+        (2, "unreadable_answer"),
+        (4, "unreadable_answer"),
+        (6, "unreadable_answer"),
+    ]

@@ -30,7 +30,8 @@ def context(store_before: Callable[[str], Store]) -> StageContext:
 def rollout(name: str) -> dict[str, object]:
     texts = {"rationale_id": name, "problem_id": "p", "model_id": "1/rft", "prefix": "", "text": "", "answer": None}
     numbers = {"step_index": 1, "step_count": 1, "rollout_index": 0, "token_count": 2}
-    return {"rollout_id": name, **texts, **numbers, "is_correct": False, "finish_reason": "stop"}
+    graded = {"is_correct": False, "is_correct_flexible": False, "grade_reason": "no_answer", "is_correct_second": None}
+    return {"rollout_id": name, **texts, **numbers, **graded, "finish_reason": "stop"}
 
 
 def work_through(context: StageContext, names: str, worked: list[str], fail_at: str = "") -> list[Path]:

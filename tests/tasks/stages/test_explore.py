@@ -1,123 +1,132 @@
-"""Exploring with scripted rollouts: where it stops, what it draws, and how it grades."""
+"""Exploring with the trained model of a finished round: the options' rows, pits, resume, and what they save."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from selfexplore_tasks.engines.protocol import Completion, GenerationRequest
-from selfexplore_tasks.grading import Grader
-from selfexplore_tasks.progress import Progress
-from selfexplore_tasks.prompts import PromptFormat
-from selfexplore_tasks.recipe import Recipe
-from selfexplore_tasks.stages.chunks import Rows
+from selfexplore_tasks.exploration import Exploration, Explorer, WrongRationale
+from selfexplore_tasks.recipe import Explore
+from selfexplore_tasks.stages import explore, granular_pairs
 from selfexplore_tasks.stages.context import StageContext
-from selfexplore_tasks.stages.explore import WrongRationale, _Explorer
-from selfexplore_tasks.store.experiments import Experiment
+from selfexplore_tasks.stages.generation import open_grader
+from selfexplore_tasks.steps import split_steps
+from selfexplore_tasks.store.experiments import load_experiment
 from selfexplore_tasks.store.home import Store
 
-RECIPE = {
-    "name": "scripted",
-    "description": "Only exploring.",
-    "problems": {"train": {"kind": "arithmetic", "count": 10}},
-    "model": {"path": "nowhere"},
-    "sft": None,
-}
-STEPS = ("18 + 8 = 26\n", "26 - 4 = 23\n", "23 + 1 = 24\n")
+RowsOf = Callable[[Store, str], list[dict[str, Any]]]
+OPTIONS: list[dict[str, object]] = [
+    {"confirm": True},
+    {"adaptive": True},
+    {"search": "binary"},
+    {"confirm": True, "adaptive": True, "search": "binary"},
+]
 
 
-class ScriptedEngine:
-    """Completes every prompt with the texts that the script has for the number of steps in it."""
-
-    name = "scripted"
-
-    def __init__(self, script: dict[int, list[str]]) -> None:
-        self._script = script
-        self.requests: list[list[GenerationRequest]] = []
-
-    def generate(
-        self, requests: Sequence[GenerationRequest], on_progress: Callable[[int], None] | None = None
-    ) -> list[list[Completion]]:
-        self.requests.append(list(requests))
-        texts = self._script[len(self.requests)]
-        return [[Completion(text, (1, 2, 0), "stop", -0.1) for text in texts[: request.n]] for request in requests]
-
-    def close(self) -> None:
-        pass
+def context_of(store: Store, stage: str = "explore") -> StageContext:
+    return StageContext(store, load_experiment(store, "mini"), 1, stage)
 
 
-def explore(
-    script: dict[int, list[str]], model_dir: Path, *wrong: WrongRationale, **settings: object
-) -> tuple[Rows, ScriptedEngine]:
-    recipe = Recipe.model_validate({**RECIPE, "explore": settings})
-    context = StageContext(Store(Path("unused")), Experiment("e", recipe, "hash", "now"), 1, "explore")
-    engine = ScriptedEngine(script)
-    prompts = PromptFormat(recipe.prompt, model_dir)
-    with Grader(answer_phrase=recipe.prompt.answer_phrase) as grader:
-        explorer = _Explorer(context, prompts, engine, grader)
-        return explorer.explore(wrong, Progress("explore", len(wrong), "rationales")), engine
+def change_explore(store: Store, **options: object) -> None:
+    """Change the experiment's recipe as if it had been made with other options."""
+    path = store.experiment_file("mini")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["recipe"]["explore"] |= options
+    path.write_text(json.dumps(content), encoding="utf-8")
 
 
-def rationale(gold: str = "23", name: str = "w", steps: tuple[str, ...] = STEPS) -> WrongRationale:
-    return WrongRationale(name, "p", "How many?", gold, steps)
+def found_with(context: StageContext, wrong: list[WrongRationale], *settings: Explore) -> list[list[Exploration]]:
+    prompts = context.prompts(context.explorer_id)
+    with context.engine(context.explorer_id) as engine, open_grader(context) as grader:
+        return [Explorer(engine, prompts, grader, one, (), 1).explore(wrong, int) for one in settings]
 
 
-def test_it_stops_at_the_first_step_that_no_rollout_recovers_from(tiny_model_dir: Path) -> None:
-    script = {1: ["The answer is 9", "The answer is 23"], 2: ["The answer is 9", "26 - 4 = 22"], 3: []}
-    rows, engine = explore(script, tiny_model_dir, rationale(), k=2)
-    assert [(row["step_index"], row["rollout_index"], row["is_correct"]) for row in rows] == [
-        (1, 0, False),
-        (1, 1, True),
-        (2, 0, False),
-        (2, 1, False),
-    ]
-    assert len(engine.requests) == 2
-    assert [row["prefix"] for row in rows[1:3]] == [STEPS[0], STEPS[0] + STEPS[1]]
-    assert {row["step_count"] for row in rows} == {3}
+def draws(found: list[Exploration]) -> dict[tuple[str, int, int], str]:
+    return {
+        (one.rationale.rationale_id, rollout.step, rollout.index): rollout.completion.text
+        for one in found
+        for rollout in one.rollouts
+    }
 
 
-def test_it_ends_with_the_last_step_where_there_is_no_pit(tiny_model_dir: Path) -> None:
-    rows, engine = explore({step: ["The answer is 23"] for step in (1, 2, 3)}, tiny_model_dir, rationale(), k=1)
-    assert [row["step_index"] for row in rows] == [1, 2, 3]
-    assert len(engine.requests) == 3
+def token_count(found: list[Exploration]) -> int:
+    return sum(len(rollout.completion.token_ids) for one in found for rollout in one.rollouts)
 
 
-def test_all_k_rollouts_are_drawn_and_counted(tiny_model_dir: Path) -> None:
-    """The published code takes four rollouts for granted: here the seventh of seven is right."""
-    script = {1: ["The answer is 9"] * 6 + ["The answer is 23"], 2: ["The answer is 9"] * 7}
-    rows, engine = explore(script, tiny_model_dir, rationale(), k=7)
-    assert engine.requests[0][0].n == 7
-    assert [row["step_index"] for row in rows] == [1] * 7 + [2] * 7
+@pytest.fixture(scope="module")
+def long_rationales(finished_store: Store) -> list[WrongRationale]:
+    """Wrong rationales of several steps, so that pits lie at several steps."""
+    query = """
+        select rationale_id, problem_id, question, gold_answer, text
+        from rationales inner join stg_problems using (experiment, problem_id)
+        where verdict = 'wrong' and split = 'train'
+        order by rationale_id
+    """
+    with context_of(finished_store).catalogue() as connection:
+        rows = connection.sql(query).to_arrow_table().to_pylist()
+    wrong = [WrongRationale(steps=tuple(split_steps(row.pop("text"), "lines")[:-1]), **row) for row in rows]
+    return [one for one in wrong if len(one.steps) in (2, 3)][:40]
 
 
-@pytest.mark.parametrize(("temperature", "k"), [(0.2, 3), (1.3, 5)])
-def test_the_temperature_does_not_change_the_number_of_rollouts(
-    temperature: float, k: int, tiny_model_dir: Path
+@pytest.mark.parametrize("search", ["linear", "binary"])
+def test_adaptive_finds_exactly_the_same_pits_with_fewer_tokens(
+    finished_store: Store, long_rationales: list[WrongRationale], search: str
 ) -> None:
-    """In the published code any temperature but 0.7 silently means one sample."""
-    rows, engine = explore({1: ["no answer"] * k}, tiny_model_dir, rationale(), k=k, temperature=temperature)
-    assert (engine.requests[0][0].temperature, engine.requests[0][0].n, len(rows)) == (temperature, k, k)
+    settings = [
+        Explore.model_validate({"k": 4, "temperature": 1.0, "max_new_tokens": 24, "search": search, **options})
+        for options in ({}, {"adaptive": True}, {"confirm": True}, {"confirm": True, "adaptive": True})
+    ]
+    plain, adaptive, confirmed, both = found_with(context_of(finished_store), long_rationales, *settings)
+    assert len({one.first_pit_step for one in plain}) >= 3
+    for all_drawn, saving in ((plain, adaptive), (confirmed, both)):
+        assert [one.first_pit_step for one in saving] == [one.first_pit_step for one in all_drawn]
+        assert draws(saving).items() < draws(all_drawn).items()
+        assert token_count(saving) < 0.95 * token_count(all_drawn)
+    first, second = draws(plain), draws(confirmed)
+    assert all(second[place] == text for place, text in first.items() if place in second)
+    assert sum(one.first_pit_step is None for one in confirmed) > sum(one.first_pit_step is None for one in plain)
 
 
-@pytest.mark.parametrize("gold", ["1,080", "1080"])
-@pytest.mark.parametrize("answer", ["1080", "1,080", "$1,080", "1080.0"])
-def test_a_gold_answer_with_a_comma_is_no_false_pit(gold: str, answer: str, tiny_model_dir: Path) -> None:
-    """In the published code 79 of GSM8K's golds give a false pit at step 1."""
-    rows, _ = explore({1: [f"The answer is {answer}"], 2: [""]}, tiny_model_dir, rationale(gold), k=1)
-    assert [(row["step_index"], row["is_correct"]) for row in rows] == [(1, True), (2, False)]
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "+".join(options))
+def test_every_option_passes_the_checks_and_gives_pits_and_pairs(
+    options: dict[str, object], store_before: Callable[[str], Store], rows_of: RowsOf
+) -> None:
+    store = store_before("explore")
+    change_explore(store, k=3, **options)
+    context = context_of(store)
+    (found,) = found_with(context, explore.wrong_rationales(context), context.recipe.explore)
+    assert explore.run(context) is not None
+    tested = 6 if "confirm" in options else 3
+    granular_pairs.run(context_of(store, "granular_pairs"))
+    pits = {row["rationale_id"]: row for row in rows_of(store, "select * from first_pits")}
+    assert {row_id: row["first_pit_step"] for row_id, row in pits.items()} == {
+        one.rationale.rationale_id: one.first_pit_step for one in found
+    }
+    for row in pits.values():
+        pit = row["first_pit_step"]
+        assert row["is_confirmed"] == (pit is not None and "confirm" in options)
+        assert [passes is None for passes in row["pass_counts"]] == [count == 0 for count in row["draw_counts"]]
+        assert pit is None or (row["pass_counts"][pit - 1], row["draw_counts"][pit - 1]) == (0, tested)
+        assert row["true_wrong_step"] is not None
+    assert rows_of(store, "select count(*)::integer as n from pairs where kind = 'granular' and is_kept") != [{"n": 0}]
 
 
-def test_rationales_of_a_chunk_advance_together_and_alone(tiny_model_dir: Path) -> None:
-    """A draw depends on its own rationale and step, not on what else is in the chunk."""
-    script = {1: ["The answer is 23"], 2: ["The answer is 23"], 3: ["The answer is 23"]}
-    short = rationale(name="short", steps=STEPS[:1])
-    none = rationale(name="none", steps=())
-    rows, engine = explore(script, tiny_model_dir, rationale(), short, none, k=1)
-    alone, alone_engine = explore(script, tiny_model_dir, rationale(), k=1)
-    assert [len(requests) for requests in engine.requests] == [2, 1, 1]
-    assert [row for row in rows if row["rationale_id"] == "w"] == alone
-    assert [requests[0] for requests in engine.requests] == [requests[0] for requests in alone_engine.requests]
-    seeds = {request.seed for requests in engine.requests for request in requests}
-    assert len(seeds) == 4
+def test_a_lost_chunk_is_drawn_again_as_it_was(store_before: Callable[[str], Store], rows_of: RowsOf) -> None:
+    """Adaptive draws depend on what came before them: a chunk is explored whole, or again from its beginning."""
+    store = store_before("explore")
+    change_explore(store, k=4, confirm=True, adaptive=True, search="binary")
+    query = "select * from rollouts order by rollout_id"
+    manifest = explore.run(context_of(store))
+    assert manifest is not None and len(manifest.parts["rollouts"]) > 2
+    before = rows_of(store, query)
+    (store.root / "manifests/mini/round=001/explore.json").unlink()
+    part = context_of(store).part_path("rollouts", 1)
+    others = {path: path.read_bytes() for path in part.parent.glob("part-explore-*") if path != part}
+    part.unlink()
+    again = explore.run(context_of(store))
+    assert rows_of(store, query) == before
+    assert again is not None and again.parts == manifest.parts
+    assert {path: path.read_bytes() for path in others} == others

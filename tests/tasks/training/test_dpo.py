@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from selfexplore_tasks.errors import UserError
-from selfexplore_tasks.recipe import Dpo, Lora
+from selfexplore_tasks.recipe import Dpo, Lora, Reporter
 from selfexplore_tasks.training.common import load_start, make_job, training_arguments
-from selfexplore_tasks.training.data import PreferenceExample, TrainingResult, preference_example
+from selfexplore_tasks.training.data import (
+    NO_REPORTS,
+    NothingToTrain,
+    OnProgress,
+    PreferenceExample,
+    Reporting,
+    TrainingResult,
+    preference_example,
+)
 from selfexplore_tasks.training.dpo import dpo_trainer, train_dpo
 from selfexplore_tasks.training.partial import PartialRun
 from selfexplore_tasks.training.trainers import StepDPOTrainer
@@ -31,11 +42,28 @@ def _trainer(model_dir: Path, folder: Path, pairs: list[PreferenceExample], sett
     )
     model, tokenizer = load_start(model_dir)
     arguments = training_arguments(job, PartialRun.open(job.output_dir, "x", settings.micro_batch_size))
-    return dpo_trainer(job, settings.beta, kept, model, tokenizer, arguments, [])
+    return dpo_trainer(job, settings, kept, model, tokenizer, arguments, [])
 
 
-def _train(model_dir: Path, output_dir: Path, pairs: list[PreferenceExample], settings: Dpo) -> TrainingResult:
-    return train_dpo(model_dir=model_dir, output_dir=output_dir, examples=pairs, settings=settings, seed=7, threads=1)
+def _train(
+    model_dir: Path,
+    output_dir: Path,
+    pairs: list[PreferenceExample],
+    settings: Dpo,
+    *,
+    on_progress: OnProgress | None = None,
+    reporting: Reporting = NO_REPORTS,
+) -> TrainingResult:
+    return train_dpo(
+        model_dir=model_dir,
+        output_dir=output_dir,
+        examples=pairs,
+        settings=settings,
+        seed=7,
+        threads=1,
+        on_progress=on_progress,
+        reporting=reporting,
+    )
 
 
 def test_eos_ends_chosen_and_never_rejected_in_the_trainers_own_batches(
@@ -57,6 +85,18 @@ def test_eos_ends_chosen_and_never_rejected_in_the_trainers_own_batches(
         assert all(EOS not in ids for ids in rejected)
         answers.update(zip(chosen, rejected, strict=True))
     assert answers == {(pair.chosen_ids, pair.rejected_ids) for pair in pairs}
+
+
+def test_eos_ends_a_complete_rejected_text_where_it_is_asked_for(
+    tiny_model_dir: Path, tmp_path: Path, dpo_settings: Dpo
+) -> None:
+    complete = preference_example([5, 6], [7, 8], [9, 10], EOS, is_rejected_ended=True)
+    step = preference_example([5, 6], [7, 8], [9], EOS)
+    trainer = _trainer(tiny_model_dir, tmp_path, [complete, step], dpo_settings)
+    batch = trainer.data_collator([dict(row) for row in trainer.train_dataset])
+    pad = 1
+    assert batch["input_ids"].tolist() == [[5, 6, 7, 8, EOS]] * 2 + [[5, 6, 9, 10, EOS], [5, 6, 9, pad, pad]]
+    assert batch["completion_mask"].tolist() == [[0, 0, 1, 1, 1]] * 3 + [[0, 0, 1, 0, 0]]
 
 
 def test_token_ids_reach_the_batch_untouched_and_padding_is_no_answer(
@@ -93,7 +133,7 @@ def test_loss_and_reference_are_trls(
     batch["ref_chosen_logps"] = chosen - torch.linspace(-8, 8, len(chosen))
     trainer.model.train()
     with torch.no_grad():
-        ours = trainer._compute_loss(trainer.model, batch, False)
+        ours = trainer._sigmoid_loss(trainer.model, batch)
         noted = {name: values[-1] for name, values in trainer._metrics["train"].items()}
         trainer._metrics["train"].clear()
         theirs = DPOTrainer._compute_loss(trainer, trainer.model, batch, False)
@@ -129,19 +169,19 @@ def test_killed_run_goes_on_against_the_same_reference(
         if step == 5:
             raise Killed
 
-    with pytest.raises(Killed):
-        train_dpo(
-            model_dir=tiny_model_dir,
-            output_dir=tmp_path / "killed",
-            examples=pairs,
-            settings=dpo_settings,
-            seed=7,
-            threads=1,
-            on_progress=die,
-        )
-    _train(tiny_model_dir, tmp_path / "killed", pairs, dpo_settings)
+    for name in ("killed", "moved"):
+        with pytest.raises(Killed):
+            _train(tiny_model_dir, tmp_path / name, pairs, dpo_settings, on_progress=die)
+    result = _train(tiny_model_dir, tmp_path / "killed", pairs, dpo_settings)
     first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
     assert all(torch.equal(first[name], second[name]) for name in first)
+    # The resumed run reads the reference that the killed one computed: one that was moved shows in the log.
+    kept = tmp_path / "moved.partial" / "reference.json"
+    reference = json.loads(kept.read_text())
+    kept.write_text(json.dumps({**reference, "chosen": [logp - 100.0 for logp in reference["chosen"]]}))
+    moved = _train(tiny_model_dir, tmp_path / "moved", pairs, dpo_settings)
+    changes = [run.log_history[-1]["logps/chosen_change"] for run in (moved, result)]
+    assert changes[0] - changes[1] > 50.0
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -158,6 +198,22 @@ def test_lora_with_checkpointing_trains_and_merges(
     assert not torch.equal(start["model.layers.0.mlp.up_proj.weight"], trained["model.layers.0.mlp.up_proj.weight"])
 
 
+@pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="package wandb is not installed")
+def test_two_models_of_one_process_are_two_runs(
+    tiny_model_dir: Path,
+    tmp_path: Path,
+    pairs: list[PreferenceExample],
+    dpo_settings: Dpo,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    for name in ("policy", "outcome_dpo"):
+        reporting = Reporting(("wandb",), f"mini/1/{name}")
+        _train(tiny_model_dir, tmp_path / name, pairs, dpo_settings, reporting=reporting)
+    assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 2
+
+
 def test_too_long_pairs_are_left_out_and_counted(
     tiny_model_dir: Path, tmp_path: Path, pairs: list[PreferenceExample], dpo_settings: Dpo
 ) -> None:
@@ -167,8 +223,56 @@ def test_too_long_pairs_are_left_out_and_counted(
 
 
 def test_no_pairs_is_a_clear_error(tiny_model_dir: Path, tmp_path: Path, dpo_settings: Dpo) -> None:
-    with pytest.raises(UserError, match="the dpo set for policy is empty"):
+    with pytest.raises(NothingToTrain, match="the dpo set for policy is empty"):
         _train(tiny_model_dir, tmp_path / "policy", [], dpo_settings)
+
+
+def test_what_reports_go_to_is_no_part_of_the_run(
+    tiny_model_dir: Path, tmp_path: Path, pairs: list[PreferenceExample], dpo_settings: Dpo
+) -> None:
+    jobs = [
+        make_job(
+            kind="dpo",
+            model_dir=tiny_model_dir,
+            output_dir=tmp_path / "policy",
+            examples=pairs,
+            settings=dpo_settings,
+            seed=7,
+            threads=1,
+            reporting=Reporting(run_name=name),
+        )[0]
+        for name in ("mini/1/policy", "other")
+    ]
+    assert jobs[0].fingerprint == jobs[1].fingerprint
+    arguments = training_arguments(jobs[0], PartialRun.open(tmp_path / "policy", "x", 8))
+    assert (arguments["report_to"], arguments["run_name"]) == ([], "mini/1/policy")
+
+
+@pytest.mark.parametrize("name", get_args(Reporter))
+def test_a_reporter_that_is_not_installed_is_named_before_anything_is_written(
+    name: str, tiny_model_dir: Path, tmp_path: Path, pairs: list[PreferenceExample], dpo_settings: Dpo
+) -> None:
+    if importlib.util.find_spec(name) is not None:
+        pytest.skip(f"{name} is installed")
+    with pytest.raises(UserError, match=f"report_to={name} needs the package {name}, which is not installed"):
+        _train(tiny_model_dir, tmp_path / "policy", pairs, dpo_settings, reporting=Reporting((name,), "mini/1/policy"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="package tensorboard is not installed")
+def test_tensorboard_files_stay_beside_the_model(
+    tiny_model_dir: Path, tmp_path: Path, pairs: list[PreferenceExample], dpo_settings: Dpo
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    result = _train(
+        tiny_model_dir, tmp_path / "policy", pairs, dpo_settings, reporting=Reporting(("tensorboard",), "mini/1/policy")
+    )
+    (run,) = (tmp_path / "policy" / "runs").iterdir()
+    events = EventAccumulator(str(run)).Reload()
+    logged = {event.step: event.value for event in events.Scalars("train/logps/chosen_change")}
+    assert logged == pytest.approx({line["step"]: line["logps/chosen_change"] for line in result.log_history})
+    assert [event.step for event in events.Scalars("train/trained/logps/chosen_change")] == [6]
 
 
 def test_an_empty_answer_is_no_pair() -> None:

@@ -1,0 +1,87 @@
+"""Arms (``compare: true``): what else could have been trained from the same explorer, for as many optimiser steps.
+
+Beside the policy (DPO on granular pairs) two models are trained: ``<round>/outcome_dpo`` on the outcome pairs that the
+exploration started from, and ``<round>/continued_rft`` on the round's RFT set. Neither can be promoted. Alarms of the
+outcome arm stand in the notes under its name; none of them is fatal.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from selfexplore_tasks.stages.context import StageContext
+from selfexplore_tasks.stages.dpo import train_on_pairs, training_pairs
+from selfexplore_tasks.stages.rft import rft_rows
+from selfexplore_tasks.stages.supervised import fine_tune, training_notes
+from selfexplore_tasks.store.manifests import Manifest
+
+if TYPE_CHECKING:
+    from selfexplore_tasks.training.data import TrainingResult
+
+
+def run(context: StageContext) -> Manifest:
+    """Train both arms; nothing where the recipe does not compare or the round trained no policy."""
+    steps = context.manifest("dpo").notes.get("steps")
+    if not context.recipe.compare or steps is None:
+        reason = "the round trained no policy" if context.recipe.compare else "compare: false"
+        print(f"arms: nothing to compare ({reason})", flush=True)
+        return context.commit({}, row_counts={"models": 0}, notes={"models": []})
+    trained: dict[str, TrainingResult] = {}
+    trained[f"{context.round_number}/continued_rft"] = _continue_rft(context, steps)
+    outcome_id = f"{context.round_number}/outcome_dpo"
+    outcome, alarms = _outcome_dpo(context, outcome_id, steps)
+    if outcome is not None:
+        trained[outcome_id] = outcome
+    return context.commit(
+        {},
+        row_counts={"models": len(trained)},
+        token_count=sum(result.token_count for result in trained.values()),
+        notes={
+            "models": list(trained),
+            "start_model_id": context.explorer_id,
+            "alarms": alarms,
+            **{model_id: training_notes(result) for model_id, result in trained.items()},
+        },
+    )
+
+
+def _continue_rft(context: StageContext, steps: int) -> TrainingResult:
+    settings = context.recipe.rft.model_copy(
+        update=_given(max_steps=steps, learning_rate=context.recipe.arms.continued_rft.learning_rate)
+    )
+    return fine_tune(
+        context,
+        rft_rows(context),
+        start_model_id=context.explorer_id,
+        model_id=f"{context.round_number}/continued_rft",
+        settings=settings,
+        seed_parts=("continued_rft", context.round_number),
+    )
+
+
+def _outcome_dpo(context: StageContext, model_id: str, steps: int) -> tuple[TrainingResult | None, list[str]]:
+    """Train on outcome pairs; returns the result (None if every pair is too long) and the alarms."""
+    from selfexplore_tasks.training.alarms import AlarmWatch
+    from selfexplore_tasks.training.data import NothingToTrain
+
+    arm = context.recipe.arms.outcome_dpo
+    try:
+        result = train_on_pairs(
+            context,
+            training_pairs(context, "outcome"),
+            model_id=model_id,
+            settings=context.recipe.dpo.model_copy(
+                update=_given(max_steps=steps, learning_rate=arm.learning_rate, beta=arm.beta)
+            ),
+            seed_parts=("outcome_dpo", context.round_number),
+        )
+    except NothingToTrain as nothing:
+        print(f"arms: no {model_id}: {nothing}", flush=True)
+        return None, []
+    watch = AlarmWatch("outcome_dpo", context.recipe.alarms.model_copy(update={"fatal": ()}))
+    return result, [f"outcome_dpo {alarm}" for alarm in watch.finish(result)]
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """Leave out what is null: there the round's own setting holds."""
+    return {name: value for name, value in values.items() if value is not None}

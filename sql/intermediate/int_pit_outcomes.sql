@@ -1,0 +1,35 @@
+-- Grain: one row per explored rationale whose true first wrong step is known: was its first pit exactly there?
+-- Where no step that may be explored is wrong (the answer line is), no pit is what is right.
+with truths as (
+    select
+        experiment,
+        round,
+        rationale_id,
+        first_pit_step,
+        true_wrong_step,
+        step_count,
+        if(true_wrong_step > step_count, null, true_wrong_step) as wrong_step,
+        list_sum(draw_counts) as rollout_count
+    from first_pits
+    where true_wrong_step is not null
+),
+
+final as (
+    select
+        experiment,
+        round,
+        rationale_id,
+        first_pit_step,
+        true_wrong_step,
+        wrong_step,
+        step_count,
+        coalesce(rollout_count, 0)::integer as rollout_count,
+        case
+            when coalesce(first_pit_step, 0) = coalesce(wrong_step, 0) then 'exact'
+            when first_pit_step is null or first_pit_step > wrong_step then 'late'
+            else 'early'
+        end as outcome
+    from truths
+)
+
+select * from final

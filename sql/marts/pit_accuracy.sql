@@ -1,0 +1,56 @@
+-- Grain: one row per round and true first wrong step (null: no explorable step is wrong), and one for all steps of a
+-- round (is_total): how many first pits are exact, early and late, under which settings, found by how good an explorer.
+with explorers as (
+    select
+        rollouts.experiment,
+        rollouts.round,
+        any_value(rollouts.model_id) as explorer_id,
+        sum(rollouts.token_count) as token_count
+    from rollouts
+    group by rollouts.experiment, rollouts.round
+),
+
+tallies as (
+    select
+        experiment,
+        round,
+        wrong_step,
+        grouping(wrong_step) = 1 as is_total,
+        count(*) as rationale_count,
+        count_if(outcome = 'exact') as exact_count,
+        count_if(outcome = 'early') as early_count,
+        count_if(outcome = 'late') as late_count,
+        sum(rollout_count) as rollout_count
+    from int_pit_outcomes
+    group by grouping sets ((experiment, round), (experiment, round, wrong_step))
+),
+
+final as (
+    select
+        tallies.experiment,
+        tallies.round,
+        tallies.is_total,
+        tallies.wrong_step,
+        tallies.rationale_count,
+        tallies.exact_count / tallies.rationale_count as exact,
+        tallies.early_count / tallies.rationale_count as early,
+        tallies.late_count / tallies.rationale_count as late,
+        tallies.rollout_count / tallies.rationale_count as rollouts_per_rationale,
+        (experiments.recipe ->> '$.explore.k')::integer as k,
+        explorers.explorer_id,
+        scores.accuracy as explorer_accuracy,
+        if(tallies.is_total, explorers.token_count, null) as token_count
+    from tallies
+    inner join experiments on tallies.experiment = experiments.experiment
+    left join explorers
+        on
+            tallies.experiment = explorers.experiment
+            and tallies.round = explorers.round
+    left join scores
+        on
+            explorers.experiment = scores.experiment
+            and explorers.explorer_id = scores.model_id
+            and scores.split = 'dev'
+)
+
+select * from final
