@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from tabulate import tabulate
 
 from selfexplore_tasks.report import format_accuracy, query_rows
 from selfexplore_tasks.seeds import derive_seed
-from selfexplore_tasks.statistics import paired_bootstrap
+from selfexplore_tasks.statistics import clustered_bootstrap
 from selfexplore_tasks.store.home import Store
 
 ARMS = {
@@ -45,30 +46,55 @@ def _order(row: dict[str, Any]) -> tuple[Any, ...]:
     return (row["experiment"], row["round"], row["split"], -_rank(row["model"]), _rank(row["baseline"]))
 
 
-def pooled_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Sum comparison rows over experiments (seeds) by round, split and arms; the bootstrap is over all problems."""
-    sums: dict[tuple[int, str, str, str], dict[str, int]] = {}
+def pooled_rows(store: Store, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Sum comparison rows over experiments (seeds) by round, split and arms.
+
+    The bootstrap is over problems: one that several experiments share is drawn with all its answers.
+    """
+    pooled: dict[tuple[Any, ...], dict[str, Any]] = {}
+    keys: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     for row in rows:
         key = (row["round"], row["split"], row["model"], row["baseline"])
-        total = sums.setdefault(key, {"gained": 0, "lost": 0, "problem_count": 0})
-        for name in total:
-            total[name] += row[name]
-    pooled = []
-    for key, total in sums.items():
-        low, high = paired_bootstrap(**total, seed=derive_seed("pooled", *key))
-        difference = (total["gained"] - total["lost"]) / total["problem_count"]
+        keys[row["experiment"], row["model_id"], row["baseline_id"], row["split"]] = key
         names = dict(zip(("round", "split", "model", "baseline"), key, strict=True))
-        pooled.append({**names, **total, "difference": difference, "difference_low": low, "difference_high": high})
-    return pooled
+        total = pooled.setdefault(key, {**names, "experiments": 0, "gained": 0, "lost": 0, "problem_count": 0})
+        total["experiments"] += 1
+        for name in ("gained", "lost", "problem_count"):
+            total[name] += row[name]
+    tallies = _tallies(store, keys)
+    for key, total in pooled.items():
+        low, high = clustered_bootstrap(tallies[key], seed=derive_seed("pooled", *key))
+        total["difference"] = (total["gained"] - total["lost"]) / total["problem_count"]
+        total.update(difference_low=low, difference_high=high)
+    return list(pooled.values())
 
 
-def comparison_report(scores: list[dict[str, Any]], rows: list[dict[str, Any]]) -> str:
+def _tallies(
+    store: Store, keys: dict[tuple[Any, ...], tuple[Any, ...]]
+) -> dict[tuple[Any, ...], Counter[tuple[int, int]]]:
+    """Per pooled comparison: how many problems have which (sum of differences, number of answers)."""
+    differences = query_rows(
+        store,
+        list(dict.fromkeys(experiment for experiment, *_ in keys)),
+        "from int_problem_differences semi join comparisons using (experiment, model_id, baseline_id, split)",
+    )
+    sums: dict[tuple[Any, ...], tuple[int, int]] = {}
+    for row in differences:
+        key = keys.get((row["experiment"], row["model_id"], row["baseline_id"], row["split"]))
+        if key is not None:
+            total, answers = sums.get((*key, row["problem_id"]), (0, 0))
+            sums[(*key, row["problem_id"])] = (total + row["difference"], answers + 1)
+    tallies: dict[tuple[Any, ...], Counter[tuple[int, int]]] = {}
+    for (*names, _), kind in sums.items():
+        tallies.setdefault(tuple(names), Counter())[kind] += 1
+    return tallies
+
+
+def comparison_report(scores: list[dict[str, Any]], rows: list[dict[str, Any]], pooled: list[dict[str, Any]]) -> str:
     """Two tables: accuracy of every arm by experiment, and the paired differences, with their pooled values."""
-    experiments = list(dict.fromkeys(row["experiment"] for row in rows))
     accuracy = tabulate(_accuracy_lines(scores, rows), headers="keys", disable_numparse=True)
     lines = [_difference_line(row["experiment"], row) for row in rows]
-    if len(experiments) > 1:
-        lines += [_difference_line(f"all {len(experiments)}", row) for row in pooled_rows(rows)]
+    lines += [_difference_line(f"all {row['experiments']}", row) for row in pooled if row["experiments"] > 1]
     differences = tabulate(lines, headers="keys", disable_numparse=True)
     return (
         f"Accuracy, % [95% Wilson interval]\n{accuracy}\n\n"

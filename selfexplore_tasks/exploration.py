@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from selfexplore_tasks.grading import Grade, Grader, GradeRequest
@@ -34,6 +34,30 @@ class WrongRationale:
     def prefix(self, step: int) -> str:
         """Steps 1..step, exactly as in the rationale."""
         return "".join(self.steps[:step])
+
+
+MIN_ROOM = 16
+"""Tokens that must be left for a rollout; with fewer, every one would be cut off and the step look like a pit."""
+
+
+def cut_to_context(
+    rationales: Sequence[WrongRationale], prompts: PromptFormat, context_length: int | None
+) -> list[WrongRationale]:
+    """Leave out the last steps after which the model's context (tokens; None = no limit) has no room for a rollout."""
+    if context_length is None:
+        return list(rationales)
+    fitting = []
+    for rationale in rationales:
+        count = len(rationale.steps)
+        while (
+            count and len(prompts.prompt_ids(rationale.question, rationale.prefix(count))) > context_length - MIN_ROOM
+        ):
+            count -= 1
+        fitting.append(replace(rationale, steps=rationale.steps[:count]))
+    shortened = sum(old != new for old, new in zip(rationales, fitting, strict=True))
+    if shortened:
+        print(f"explore: {shortened:,} rationales do not fit the model's context whole: their ends are not explored")
+    return fitting
 
 
 @dataclass(frozen=True)

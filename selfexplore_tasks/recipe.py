@@ -351,7 +351,7 @@ DpoLoss = Literal[
     "discopop",
     "sigmoid_norm",
 ]
-SMOOTHED_LOSSES = ("exo_pair", "robust", "aot")
+SMOOTHED_LOSSES = ("exo_pair", "robust", "aot", "aot_unpaired")
 
 
 class Dpo(Training):
@@ -366,7 +366,7 @@ class Dpo(Training):
     beta: float = Field(0.1, gt=0, le=100, description="Strength of the pull towards the reference model.")
     loss: DpoLoss = Field("sigmoid", description="Preference loss, by TRL's name.")
     label_smoothing: float = Field(
-        0.0, ge=0, lt=0.5, description="Share of pairs taken to be the wrong way round (exo_pair, robust, aot)."
+        0.0, ge=0, lt=0.5, description="Share of pairs taken to be the wrong way round (exo_pair, robust, aot*)."
     )
     sft_weight: float = Field(
         0.0, ge=0, le=100, description="Weight of the negative log-likelihood of chosen, added to the loss."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 BOOTSTRAP_DRAWS = 10_000
@@ -10,9 +12,6 @@ BOOTSTRAP_DRAWS = 10_000
 def paired_bootstrap(gained: int, lost: int, problem_count: int, *, seed: int) -> tuple[float, float]:
     """Return the 95% percentile interval of the difference in accuracy, from a paired bootstrap over problems.
 
-    Resampling problems with replacement and counting which changed hands is one multinomial draw over (gained, lost,
-    the same), so this is the exact bootstrap without touching the problems again.
-
     Args:
         gained: problems that the model solves and the baseline does not; ``lost`` the other way round.
         problem_count: problems that both answered, at least 1.
@@ -20,7 +19,22 @@ def paired_bootstrap(gained: int, lost: int, problem_count: int, *, seed: int) -
     same = problem_count - gained - lost
     if problem_count < 1 or min(gained, lost, same) < 0:
         raise ValueError(f"gained={gained} and lost={lost} do not fit {problem_count} problems")
-    shares = np.array([gained, lost, same]) / problem_count
-    resampled = np.random.default_rng(seed).multinomial(problem_count, shares, size=BOOTSTRAP_DRAWS)
-    low, high = np.percentile((resampled[:, 0] - resampled[:, 1]) / problem_count, [2.5, 97.5])
+    return clustered_bootstrap({(1, 1): gained, (-1, 1): lost, (0, 1): same}, seed=seed)
+
+
+def clustered_bootstrap(problems: Mapping[tuple[int, int], int], *, seed: int) -> tuple[float, float]:
+    """Return the 95% percentile interval of the mean difference where problems were answered several times.
+
+    Resampling problems with replacement and summing what they hold is one multinomial draw over the kinds of problem,
+    so this is the exact bootstrap without touching the problems again. All answers to a problem (of several seeds)
+    are drawn together: they are not independent.
+
+    Args:
+        problems: how many problems have this (sum of differences, number of answers).
+    """
+    kinds = np.array(list(problems))
+    counts = np.array(list(problems.values()))
+    total = counts.sum()
+    resampled = np.random.default_rng(seed).multinomial(total, counts / total, size=BOOTSTRAP_DRAWS)
+    low, high = np.percentile(resampled @ kinds[:, 0] / (resampled @ kinds[:, 1]), [2.5, 97.5])
     return float(low), float(high)

@@ -95,7 +95,7 @@ def explorable_steps(text: str, style: StepStyle, *, answer_phrase: str, max_ste
 
 def _starts_answer(step: str, phrase: str) -> bool:
     start = step.lstrip(" \t*\n").casefold()
-    return start.startswith((phrase, _ANSWER_MARK)) and bool(phrase)
+    return start.startswith((phrase, _ANSWER_MARK))
 
 
 def _merge_blank(pieces: list[str]) -> list[str]:

@@ -36,12 +36,12 @@ def read_table_file(name: str, wanted: Collection[str]) -> Table:
     Raises UserError where the file is missing, empty, broken, not UTF-8, or of another kind.
     """
     readers = {".jsonl": _read_jsonl, ".parquet": _read_parquet}
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.suffix.lower() not in readers:
         raise UserError(f"{name} is neither .jsonl nor .parquet: convert it to one of the two.")
-    if not path.exists():
-        raise UserError(f"{name} does not exist: check the path.")
     try:
+        if not path.exists():
+            raise UserError(f"{name} does not exist: check the path.")
         table = readers[path.suffix.lower()](path, name, wanted) if path.stat().st_size else Table(name, (), [])
     except OSError as error:
         # pyarrow reports some corrupt files as plain OSErrors without an errno.
@@ -76,13 +76,26 @@ def cell_text(value: object, column: str, where: str) -> str:
             "map another column."
         )
     text = str(value).strip()
+    check_encodable(text, column, where)
+    return text
+
+
+def check_encodable(text: str, column: str, where: str) -> None:
+    """Raise UserError for half a surrogate pair, which JSON can write and nothing can store."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise UserError(
             f"Column {column!r} holds half a surrogate pair in {where}, which is not valid text: repair that row."
         ) from error
-    return text
+
+
+def user_path(name: str) -> Path:
+    """Return the path a person wrote, with `~` filled in; raises UserError where that is nobody's home."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{name} cannot be found ({error}): write the path out.") from error
 
 
 def _read_jsonl(path: Path, name: str, wanted: Collection[str]) -> Table:

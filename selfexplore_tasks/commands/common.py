@@ -59,7 +59,12 @@ def print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
         return
     from tabulate import tabulate
 
-    print(tabulate(rows, headers="keys", floatfmt=".4g") if rows else "no rows")
+    if not rows:
+        print("no rows")
+        return
+    # Texts that look like numbers are shown as they are.
+    texts = [place for place, name in enumerate(rows[0]) if any(isinstance(row[name], str) for row in rows)]
+    print(tabulate(rows, headers="keys", floatfmt=".4g", disable_numparse=texts))
 
 
 def _plain(value: object) -> object:

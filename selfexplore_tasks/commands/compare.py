@@ -42,7 +42,11 @@ def compare(options: argparse.Namespace) -> None:
     rows = [row for row in comparison_rows(store, slugs) if row["split"] in splits]
     if not rows:
         raise UserError(f"{', '.join(slugs)}: no round after round 0 is finished, so there is nothing to compare yet.")
+    pooled = pooled_rows(store, rows)
     if options.json:
-        print(json.dumps({"scores": scores, "comparisons": rows, "pooled": pooled_rows(rows)}, indent=1))
-    else:
-        print(comparison_report(scores, rows))
+        print(json.dumps({"scores": scores, "comparisons": rows, "pooled": pooled}, indent=1))
+        return
+    print(comparison_report(scores, rows, pooled))
+    missing = [slug for slug in slugs if slug not in {row["experiment"] for row in rows}]
+    if missing:
+        print(f"\nWithout a finished round, so left out: {', '.join(missing)}")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SHOWN_CHARACTERS = 60
 KEPT_CHARACTERS = 500
+MAX_TIMEOUT_S = 600
 
 
 def declare(subcommands: Subcommands[argparse.ArgumentParser]) -> None:
@@ -52,6 +53,9 @@ def declare(subcommands: Subcommands[argparse.ArgumentParser]) -> None:
         "#### and \\boxed{} are read too",
     )
     parser.add_argument("--second", choices=get_args(SecondGrader), help="ask this grader too and list disagreements")
+    parser.add_argument(
+        "--timeout", type=float, default=5.0, metavar="S", help="seconds one symbolic comparison may take (default: 5)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -60,10 +64,12 @@ def grade(options: argparse.Namespace) -> None:
 
     if options.answer_phrase is not None and not options.answer_phrase.strip():
         raise UserError("--answer-phrase must not be blank: leave it out to try the usual ones.")
+    if not 0 < options.timeout <= MAX_TIMEOUT_S:
+        raise UserError(f"--timeout must be more than 0 and at most {MAX_TIMEOUT_S} seconds, got {options.timeout:g}.")
     started = time.perf_counter()
     columns = FileColumns(options.gold, options.prediction, options.label, options.config)
     rows = read_rows(options.file, columns)
-    graded = grade_rows(rows, answer_phrase=options.answer_phrase, second=options.second)
+    graded = grade_rows(rows, answer_phrase=options.answer_phrase, second=options.second, timeout_s=options.timeout)
     report = _labelled(graded) if options.label else _unlabelled(graded)
     if options.second:
         report["second_disagrees"] = [_shown(one) for one in graded if one.is_correct != one.is_correct_second]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from selfexplore_tasks.commands.common import Subcommands, add_command, add_overrides, print_rows
@@ -12,6 +14,7 @@ from selfexplore_tasks.errors import UserError
 if TYPE_CHECKING:
     from selfexplore_tasks.pits.labelled import LabelledRun
 
+LABELLED_OPTIONS = ("golds", "gold", "question", "steps", "label", "limit", "model", "set")
 PERCENT = ("exact", "early", "late", "explorer_accuracy")
 
 
@@ -35,9 +38,9 @@ def declare(subcommands: Subcommands[argparse.ArgumentParser]) -> None:
     labelled.add_argument("--labels", metavar="FILE", help=".jsonl or .parquet: question, list of steps, 0-based label")
     labelled.add_argument("--golds", metavar="G", help="gold answers: gsm8k, math, svamp (test split), or a file")
     labelled.add_argument("--gold", metavar="COLUMN", help="column of FILE with the gold answer, instead of --golds")
-    labelled.add_argument("--question", metavar="COLUMN", default="problem", help="column (default: problem)")
-    labelled.add_argument("--steps", metavar="COLUMN", default="steps", help="column (default: steps)")
-    labelled.add_argument("--label", metavar="COLUMN", default="label", help="column, -1 = none wrong (default: label)")
+    labelled.add_argument("--question", metavar="COLUMN", help="column (default: problem)")
+    labelled.add_argument("--steps", metavar="COLUMN", help="column (default: steps)")
+    labelled.add_argument("--label", metavar="COLUMN", help="column, -1 = none wrong (default: label)")
     labelled.add_argument("--limit", type=int, metavar="N", help="a seeded sample of N solutions; default all")
     labelled.add_argument("--model", metavar="M", help="model that explores, e.g. 1/rft; default the champion")
     add_overrides(parser)
@@ -55,8 +58,9 @@ def _score_known_truth(options: argparse.Namespace) -> None:
     from selfexplore_tasks.store.experiments import load_experiment
     from selfexplore_tasks.store.home import Store
 
-    if options.set:
-        raise UserError("--set goes with --labels: without it the pits of the experiment are scored as they are.")
+    given = next((name for name in LABELLED_OPTIONS if getattr(options, name)), None)
+    if given:
+        raise UserError(f"--{given} goes with --labels: without it the pits of the experiment are scored as they are.")
     store = Store.from_environment()
     slug = load_experiment(store, options.experiment).slug
     rows = query_rows(
@@ -99,7 +103,8 @@ def _score_labels(options: argparse.Namespace) -> None:
     store = Store.from_environment()
     experiment = load_experiment(store, options.experiment)
     experiment = replace(experiment, recipe=change_recipe(experiment.recipe, parse_overrides(options.set)))
-    columns = LabelColumns(options.question, options.steps, options.label, options.gold)
+    named = {name: getattr(options, name) for name in ("question", "steps", "label", "gold")}
+    columns = LabelColumns(**{name: column for name, column in named.items() if column})
     solutions = sample_labels(
         read_labels(options.labels, columns, options.golds), options.limit, experiment.recipe.seed
     )
@@ -107,7 +112,10 @@ def _score_labels(options: argparse.Namespace) -> None:
     if options.model is None and finished is None:
         raise UserError(f"{experiment.slug!r} has no champion yet: name the model, e.g. --model 0/base.")
     model_id = options.model or champion_before(store, experiment.slug, int(finished or 0) + 1)
-    run = explore_labelled(StageContext(store, experiment, int(finished or 0), "pits"), model_id, solutions)
+    context = StageContext(store, experiment, int(finished or 0), "pits")
+    # What the engine and the progress print must not stand between the lines of a JSON answer.
+    with redirect_stdout(sys.stderr if options.json else sys.stdout):
+        run = explore_labelled(context, model_id, solutions)
     _print_run(run, model_id, as_json=options.json)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from selfexplore_tasks.commands.common import Subcommands, add_command, add_overrides
 
@@ -139,12 +138,13 @@ def import_rollouts(options: argparse.Namespace) -> None:
 
 def export_pairs(options: argparse.Namespace) -> None:
     from selfexplore_tasks.store.home import Store
+    from selfexplore_tasks.table_files import user_path
     from selfexplore_tasks.transfer import exports
 
     made = exports.export_pairs(
         Store.from_environment(),
         options.experiment,
-        Path(options.output).expanduser(),
+        user_path(options.output),
         kind=options.kind,
         form=options.format,
         round_number=options.round,

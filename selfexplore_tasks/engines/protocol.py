@@ -45,8 +45,10 @@ class Completion:
 class Engine(Protocol):
     """A loaded model that completes prompts."""
 
-    name: str
-    """`vllm` or `transformers`, as stored in manifests."""
+    @property
+    def name(self) -> str:
+        """`vllm` or `transformers`, as stored in manifests."""
+        ...
 
     def generate(
         self, requests: Sequence[GenerationRequest], on_progress: Callable[[int], None] | None = None

@@ -93,13 +93,18 @@ def open_engine(
 class LazyEngine:
     """An engine that loads its model with the first request: a stage with nothing left to draw loads none.
 
-    ``name`` is `none` until then.
+    ``kind`` is the recipe's: it tells the name of an engine that is not loaded.
     """
 
-    def __init__(self, load: Callable[[], Engine]) -> None:
-        self.name = "none"
+    def __init__(self, kind: Literal["auto", "vllm", "transformers"], load: Callable[[], Engine]) -> None:
+        self._kind = kind
         self._load = load
         self._engine: Engine | None = None
+
+    @property
+    def name(self) -> str:
+        """The engine's name, also while it is not loaded (another worker may have drawn everything)."""
+        return choose_engine(self._kind)[0] if self._engine is None else self._engine.name
 
     def generate(
         self, requests: Sequence[GenerationRequest], on_progress: Callable[[int], None] | None = None
@@ -109,7 +114,6 @@ class LazyEngine:
             return []
         if self._engine is None:
             self._engine = self._load()
-            self.name = self._engine.name
         return self._engine.generate(requests, on_progress)
 
     def close(self) -> None:

@@ -16,11 +16,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from selfexplore_tasks.exploration import Explorer, WrongRationale
+from selfexplore_tasks.exploration import Explorer, WrongRationale, cut_to_context
 from selfexplore_tasks.grading import Grader, GradeRequest, extract_answer
 from selfexplore_tasks.pits.labels import STEP_SEPARATOR, LabelledSolution
 from selfexplore_tasks.pits.scoring import PitScore, score_pits
 from selfexplore_tasks.progress import Progress
+from selfexplore_tasks.recipe_files import recipe_hash
 from selfexplore_tasks.stages.context import StageContext
 from selfexplore_tasks.stages.explore import rollout_rows
 from selfexplore_tasks.stages.generation import open_grader
@@ -112,16 +113,16 @@ def _explore_chunk(
         WrongRationale(one.solution_id, one.solution_id, one.question, one.gold_answer, explored_steps(one, phrase))
         for one in chunk
     ]
-    rows = [row for found in explorer.explore(rationales, progress.advance) for row in rollout_rows(found, model_id)]
+    fitting = cut_to_context(rationales, explorer.prompts, context.context_length(model_id))
+    rows = [row for found in explorer.explore(fitting, progress.advance) for row in rollout_rows(found, model_id)]
     write_part(path, to_table("rollouts", rows), recipe_hash=fingerprint, seconds=time.monotonic() - begun)
 
 
 def _fingerprint(context: StageContext, model_id: str, solutions: Sequence[LabelledSolution]) -> str:
-    """Hash everything that decides the rollouts."""
+    """Hash everything that decides the rollouts; the recipe may differ from the experiment's own."""
     parts = (
-        context.experiment.recipe_hash,
-        context.recipe.explore.model_dump(mode="json"),
-        context.recipe.seed,
+        context.experiment.created_at,
+        recipe_hash(context.recipe),
         model_id,
         [(one.solution_id, one.question, one.gold_answer, one.steps) for one in solutions],
     )

@@ -10,7 +10,7 @@ from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.problems.benchmarks import BENCHMARKS
 from selfexplore_tasks.problems.sources import normalise_question, read_source
 from selfexplore_tasks.recipe import BenchmarkSource, Columns, TableSource
-from selfexplore_tasks.table_files import Table, cell_text, missing_column, read_table_file
+from selfexplore_tasks.table_files import Table, cell_text, check_encodable, missing_column, read_table_file
 
 STEP_SEPARATOR = "\n\n"
 """What stands between two steps when a solution is continued."""
@@ -87,6 +87,8 @@ def _solution(
     steps, label = row.get(columns.steps), row.get(columns.label)
     if not isinstance(steps, list) or not steps or not all(isinstance(step, str) for step in steps):
         raise UserError(f"Column {columns.steps!r} of {where} must be a list of texts, one a step.")
+    for step in steps:
+        check_encodable(step, columns.steps, where)
     if isinstance(label, bool) or not isinstance(label, int) or not -1 <= label < len(steps):
         raise UserError(
             f"Column {columns.label!r} of {where} must be the 0-based number of the first wrong step, or -1 for none; "
@@ -96,4 +98,5 @@ def _solution(
     gold = gold or known.get(normalise_question(question))
     if not gold:
         raise UserError(f"The question in {where} has no gold answer: check --gold or --golds.")
-    return LabelledSolution(str(row.get("id") or f"row-{number}"), question, gold, tuple(steps), label)
+    # Rollouts are kept and seeded by this id: with the row's number it is unique.
+    return LabelledSolution(f"{row.get('id') or 'row'}#{number}", question, gold, tuple(steps), label)

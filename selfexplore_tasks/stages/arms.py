@@ -26,12 +26,15 @@ def run(context: StageContext) -> Manifest:
         reason = "the round trained no policy" if context.recipe.compare else "compare: false"
         print(f"arms: nothing to compare ({reason})", flush=True)
         return context.commit({}, row_counts={"models": 0}, notes={"models": []})
+    from selfexplore_tasks.training.data import NothingToTrain
+
     trained: dict[str, TrainingResult] = {}
-    trained[f"{context.round_number}/continued_rft"] = _continue_rft(context, steps)
-    outcome_id = f"{context.round_number}/outcome_dpo"
-    outcome, alarms = _outcome_dpo(context, outcome_id, steps)
-    if outcome is not None:
-        trained[outcome_id] = outcome
+    for name, train in (("continued_rft", _continue_rft), ("outcome_dpo", _outcome_dpo)):
+        model_id = f"{context.round_number}/{name}"
+        try:
+            trained[model_id] = train(context, model_id, steps)
+        except NothingToTrain as nothing:
+            print(f"arms: no {model_id}: {nothing}", flush=True)
     return context.commit(
         {},
         row_counts={"models": len(trained)},
@@ -39,13 +42,13 @@ def run(context: StageContext) -> Manifest:
         notes={
             "models": list(trained),
             "start_model_id": context.explorer_id,
-            "alarms": alarms,
+            "alarms": _alarms(context, trained.get(f"{context.round_number}/outcome_dpo")),
             **{model_id: training_notes(result) for model_id, result in trained.items()},
         },
     )
 
 
-def _continue_rft(context: StageContext, steps: int) -> TrainingResult:
+def _continue_rft(context: StageContext, model_id: str, steps: int) -> TrainingResult:
     settings = context.recipe.rft.model_copy(
         update=_given(max_steps=steps, learning_rate=context.recipe.arms.continued_rft.learning_rate)
     )
@@ -53,33 +56,32 @@ def _continue_rft(context: StageContext, steps: int) -> TrainingResult:
         context,
         rft_rows(context),
         start_model_id=context.explorer_id,
-        model_id=f"{context.round_number}/continued_rft",
+        model_id=model_id,
         settings=settings,
         seed_parts=("continued_rft", context.round_number),
     )
 
 
-def _outcome_dpo(context: StageContext, model_id: str, steps: int) -> tuple[TrainingResult | None, list[str]]:
-    """Train on outcome pairs; returns the result (None if every pair is too long) and the alarms."""
-    from selfexplore_tasks.training.alarms import AlarmWatch
-    from selfexplore_tasks.training.data import NothingToTrain
-
+def _outcome_dpo(context: StageContext, model_id: str, steps: int) -> TrainingResult:
     arm = context.recipe.arms.outcome_dpo
-    try:
-        result = train_on_pairs(
-            context,
-            training_pairs(context, "outcome"),
-            model_id=model_id,
-            settings=context.recipe.dpo.model_copy(
-                update=_given(max_steps=steps, learning_rate=arm.learning_rate, beta=arm.beta)
-            ),
-            seed_parts=("outcome_dpo", context.round_number),
-        )
-    except NothingToTrain as nothing:
-        print(f"arms: no {model_id}: {nothing}", flush=True)
-        return None, []
+    return train_on_pairs(
+        context,
+        training_pairs(context, "outcome"),
+        model_id=model_id,
+        settings=context.recipe.dpo.model_copy(
+            update=_given(max_steps=steps, learning_rate=arm.learning_rate, beta=arm.beta)
+        ),
+        seed_parts=("outcome_dpo", context.round_number),
+    )
+
+
+def _alarms(context: StageContext, outcome: TrainingResult | None) -> list[str]:
+    from selfexplore_tasks.training.alarms import AlarmWatch
+
+    if outcome is None:
+        return []
     watch = AlarmWatch("outcome_dpo", context.recipe.alarms.model_copy(update={"fatal": ()}))
-    return result, [f"outcome_dpo {alarm}" for alarm in watch.finish(result)]
+    return [f"outcome_dpo {alarm}" for alarm in watch.finish(outcome)]
 
 
 def _given(**values: Any) -> dict[str, Any]:

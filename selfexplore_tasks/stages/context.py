@@ -122,19 +122,26 @@ class StageContext:
         owner = self.explorer_id if model_id == self.imported_id else model_id
         return PromptFormat(self.recipe.prompt, self.model_path(owner))
 
+    def context_length(self, model_id: str) -> int | None:
+        """Longest prompt plus completion of a model in tokens, as its engine has it; None where nothing says."""
+        from selfexplore_tasks.engines.common import context_limit
+
+        return context_limit(self.model_path(model_id), self.recipe.model.context_length)
+
     @contextmanager
     def engine(self, model_id: str) -> Iterator[Engine]:
         """The model for generation, loaded when it is first needed; closed at the end."""
         from selfexplore_tasks.engines.select import LazyEngine, open_engine
 
         engine = LazyEngine(
+            self.recipe.engine.kind,
             lambda: open_engine(
                 self.recipe.engine,
                 self.model_path(model_id),
                 dtype=self.recipe.model.dtype,
                 context_length=self.recipe.model.context_length,
                 seed=self.recipe.seed,
-            )
+            ),
         )
         try:
             yield engine

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from selfexplore_tasks.exploration import Exploration, Explorer, WrongRationale
+from selfexplore_tasks.exploration import Exploration, Explorer, WrongRationale, cut_to_context
 from selfexplore_tasks.progress import Progress
 from selfexplore_tasks.stages.chunks import Rows, finish_chunks, shard_label, work_chunks
 from selfexplore_tasks.stages.context import StageContext
@@ -19,7 +19,7 @@ def run(context: StageContext) -> Manifest | None:
     recipe = context.recipe
     model_id = context.explorer_id
     prompts = context.prompts(model_id)
-    wrong = wrong_rationales(context)
+    wrong = cut_to_context(wrong_rationales(context), prompts, context.context_length(model_id))
     with context.engine(model_id) as engine, open_grader(context) as grader:
         explorer = Explorer(engine, prompts, grader, recipe.explore, recipe.prompt.stop, recipe.seed)
 

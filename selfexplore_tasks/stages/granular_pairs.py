@@ -69,13 +69,14 @@ def assign_chosen(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     rejected_by: dict[tuple[str, str], str] = {}
     assigned = []
     for candidate in candidates:
-        problem, rejected, options = candidate["problem_id"], candidate["rejected"], candidate["options"] or []
-        free = next((option for option in options if (problem, option["text"]) not in used_chosen), None)
+        problem, options = candidate["problem_id"], candidate["options"] or []
+        rejected = (candidate["rejected"] or "").strip()  # texts that differ in the space around them are the same
+        free = next((option for option in options if (problem, option["text"].strip()) not in used_chosen), None)
         rationale = candidate["rationale_id"]
         reason = None
         if candidate["pit_step"] is None:
             reason = "no_pit"
-        elif not rejected.strip():
+        elif not rejected:
             reason = "empty_rejected"
         elif rejected_by.get((problem, rejected), rationale) != rationale:
             reason = "duplicate_rejected"
@@ -84,7 +85,7 @@ def assign_chosen(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         elif free is None:
             reason = "duplicate_chosen"
         else:
-            used_chosen.add((problem, free["text"]))
+            used_chosen.add((problem, free["text"].strip()))
             rejected_by[(problem, rejected)] = rationale
         assigned.append({**candidate, "chosen": free or next(iter(options), None), "drop_reason": reason})
     return assigned

@@ -77,15 +77,16 @@ def dev_accuracy(context: StageContext, model_id: str) -> float | None:
 
 
 def _comparisons(context: StageContext, parent: str | None) -> list[dict[str, Any]]:
-    """Every model the round made against every other one and the champion it started from, problem by problem."""
+    """Every model the round made against each other, the champion it started from and the experiment's first model."""
     if parent is None:
         return []
     rows = context.query(
         "select * exclude (experiment) from int_paired_outcomes where experiment = $experiment "
-        "and starts_with(model_id, $own) and (starts_with(baseline_id, $own) or baseline_id = $parent) "
+        "and starts_with(model_id, $own) and (starts_with(baseline_id, $own) or baseline_id in ($parent, $first)) "
         "order by model_id, baseline_id, benchmark, split",
         own=f"{context.round_number}/",
         parent=parent,
+        first=champion_before(context.store, context.slug, 1),
     )
     for row in rows:
         gained, lost, count = row["gained"], row["lost"], row["problem_count"]

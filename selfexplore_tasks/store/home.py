@@ -12,6 +12,8 @@ from selfexplore_tasks.errors import UserError
 
 SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}(\.[A-Za-z0-9_-]+)*")
 
+MODEL_ID = re.compile(r"\d{1,6}/[A-Za-z0-9_-]+")
+
 
 def check_slug(slug: str) -> str:
     """Return ``slug`` if it may name an experiment; raise UserError for anything that could leave the store."""
@@ -50,6 +52,8 @@ class Store:
 
     def model_dir(self, slug: str, model_id: str) -> Path:
         """Folder of ``<round>/<name>``, e.g. ``1/policy``."""
+        if not MODEL_ID.fullmatch(model_id):
+            raise UserError(f"{model_id!r} is no model: name its round and kind, e.g. 1/policy.")
         round_text, name = model_id.split("/")
         return self.root / "models" / check_slug(slug) / _round_key(int(round_text)) / name
 

@@ -7,20 +7,36 @@ from dataclasses import dataclass
 
 import yaml
 
+from selfexplore_tasks.recipe import Recipe
 from selfexplore_tasks.store.experiments import Experiment
 from selfexplore_tasks.store.manifests import Manifest
 
 TRAINER_CLASS = "selfexplore_tasks.training.trainers.StepDPOTrainer"
 EXAMPLE_FUNCTION = "selfexplore_tasks.training.data.preference_example"
-EOS_WARNING = (
-    "TRL's own DPOTrainer appends an end of sequence to rejected. Self-Explore does not: a rejected step stands in the "
-    f"middle of a solution. Train with {TRAINER_CLASS}, on token ids from {EXAMPLE_FUNCTION}."
-)
 _MEANING = {
-    "granular": "`rejected` is the first step from which no rollout recovered (the first pit), `chosen` a right "
+    "granular": "`rejected` is the first step from which no rollout recovered (the first pit){rest}, `chosen` a right "
     "continuation from just before it; `prompt` holds the question and the steps before.",
     "outcome": "`chosen` is a right solution, `rejected` a wrong one of the same problem; `prompt` holds the question.",
 }
+
+
+def is_complete(kind: str, recipe: Recipe) -> bool:
+    """Whether a rejected text is a whole solution rather than one step of it."""
+    return kind == "outcome" or recipe.pairs.rejected == "remainder"
+
+
+def eos_warning(kind: str, recipe: Recipe) -> str:
+    """What TRL does to the end of rejected texts, what Self-Explore does, and with which class."""
+    if not is_complete(kind, recipe):
+        ours = "Self-Explore never does: a rejected step stands in the middle of a solution."
+    elif recipe.dpo.eos_on_complete_rejected:
+        ours = "So does this recipe (dpo.eos_on_complete_rejected: true)."
+    else:
+        ours = "This recipe does not, as in the published method, though these are complete solutions."
+    return (
+        f"TRL's own DPOTrainer appends an end of sequence to rejected. {ours} "
+        f"To train as Self-Explore does, use {TRAINER_CLASS}, on token ids from {EXAMPLE_FUNCTION}."
+    )
 
 
 def licence_warning(sources: Sequence[str]) -> str:
@@ -44,13 +60,32 @@ class DataCard:
 
     def text(self) -> str:
         """The README.md: YAML front matter that `datasets.load_dataset` reads, then words for people."""
+        recipe = self.experiment.recipe
+        rest = " with all that follows it" if is_complete(self.kind, recipe) else ""
+        lines = [f"| {name} | {value} |" for name, value in self._facts().items()]
+        return "\n".join(
+            [
+                *("---", self._front_matter(), "---", ""),
+                *(f"# {self.kind.capitalize()} preference pairs of {self.experiment.slug}", ""),
+                "Made by Self-Explore on Airflow, after [Self-Explore](https://arxiv.org/abs/2404.10346). "
+                + _MEANING[self.kind].format(rest=rest),
+                *("", "| | |", "|---|---|", *lines, ""),
+                *("## Training", "", eos_warning(self.kind, recipe), ""),
+                *("## Publishing", "", licence_warning(self.sources), ""),
+            ]
+        )
+
+    def _front_matter(self) -> str:
         front = {
             "configs": [
                 {"config_name": "default", "data_files": [{"split": "train", "path": self.data_file}]},
             ],
             "tags": ["preference", "dpo", "self-explore", self.kind],
         }
-        facts = {
+        return yaml.safe_dump(front, sort_keys=False).rstrip()
+
+    def _facts(self) -> dict[str, str]:
+        return {
             "kind": self.kind,
             "pairs": f"{self.pair_count:,}",
             "experiment": f"{self.experiment.slug}, round {self.made_by.round}",
@@ -59,29 +94,3 @@ class DataCard:
             "problems": ", ".join(self.sources),
             "versions": ", ".join(f"{name} {version}" for name, version in self.made_by.versions.items()),
         }
-        lines = [f"| {name} | {value} |" for name, value in facts.items()]
-        return "\n".join(
-            [
-                "---",
-                yaml.safe_dump(front, sort_keys=False).rstrip(),
-                "---",
-                "",
-                f"# {self.kind.capitalize()} preference pairs of {self.experiment.slug}",
-                "",
-                "Made by Self-Explore on Airflow, after [Self-Explore](https://arxiv.org/abs/2404.10346). "
-                + _MEANING[self.kind],
-                "",
-                "| | |",
-                "|---|---|",
-                *lines,
-                "",
-                "## Training",
-                "",
-                EOS_WARNING,
-                "",
-                "## Publishing",
-                "",
-                licence_warning(self.sources),
-                "",
-            ]
-        )

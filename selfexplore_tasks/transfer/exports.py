@@ -18,7 +18,7 @@ from selfexplore_tasks.store.files import write_atomically
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.manifests import Manifest, read_manifests
 from selfexplore_tasks.store.schemas import TABLES
-from selfexplore_tasks.transfer.card import EOS_WARNING, DataCard, licence_warning
+from selfexplore_tasks.transfer.card import DataCard, eos_warning, licence_warning
 
 Kind = Literal["granular", "outcome"]
 Format = Literal["trl", "parquet", "hub-folder"]
@@ -91,7 +91,9 @@ def export_pairs(
             output / CARD_FILE: lambda path: _write_text(path, card.text()),
         }
     _write(output, writers, force=force)
-    return Export(output, kind, made_by.round, table.num_rows, (EOS_WARNING, licence_warning(sources)))
+    return Export(
+        output, kind, made_by.round, table.num_rows, (eos_warning(kind, context.recipe), licence_warning(sources))
+    )
 
 
 def _manifest(store: Store, slug: str, kind: Kind, round_number: int | None) -> Manifest:
@@ -110,13 +112,13 @@ def _manifest(store: Store, slug: str, kind: Kind, round_number: int | None) -> 
 def _write(output: Path, writers: dict[Path, Callable[[Path], None]], *, force: bool) -> None:
     """Write every file atomically, the last one last; raises UserError where that cannot be or must not be."""
     is_folder = output not in writers
-    if output.exists() and output.is_dir() != is_folder:
-        wanted, found = ("folder", "file") if is_folder else ("file", "folder")
-        raise UserError(f"{output} is a {found}, but this format needs a {wanted}: choose another --output.")
-    is_taken = any(output.iterdir()) if is_folder and output.exists() else output.exists()
-    if is_taken and not force:
-        raise UserError(f"{output} exists already: choose another --output, or give --force to write it again.")
     try:
+        if output.exists() and output.is_dir() != is_folder:
+            wanted, found = ("folder", "file") if is_folder else ("file", "folder")
+            raise UserError(f"{output} is a {found}, but this format needs a {wanted}: choose another --output.")
+        is_taken = any(output.iterdir()) if is_folder and output.exists() else output.exists()
+        if is_taken and not force:
+            raise UserError(f"{output} exists already: choose another --output, or give --force to write it again.")
         for path, write in writers.items():
             write_atomically(path, write)
     except OSError as error:

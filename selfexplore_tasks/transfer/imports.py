@@ -18,7 +18,7 @@ from selfexplore_tasks.stages.context import StageContext
 from selfexplore_tasks.store.experiments import last_round
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.locks import stage_lock
-from selfexplore_tasks.store.manifests import Manifest, read_manifest
+from selfexplore_tasks.store.manifests import Manifest, read_manifest, read_manifests
 from selfexplore_tasks.store.parts import part_name, to_table, write_part
 from selfexplore_tasks.transfer.texts import LeftOut, TextColumns, file_hash
 
@@ -43,15 +43,20 @@ class ImportedFile:
         """What the manifest keeps of the file."""
         return {"imported_from": Path(self.name).name, "sha256": self.sha256, "columns": self.columns}
 
+    def made(self, manifest: Manifest) -> bool:
+        """Whether a stage was imported from this content, under whatever file name."""
+        return (manifest.notes.get("sha256"), manifest.notes.get("columns")) == (self.sha256, self.columns)
 
-def target_round(store: Store, slug: str, requested: int | None) -> int:
-    """The round to import into: the one asked for, else the first unfinished one after round 0."""
+
+def target_round(store: Store, slug: str, stage: str, file: ImportedFile, requested: int | None) -> int:
+    """The round asked for, else the one that has this file already, else the first unfinished one after round 0."""
     if requested is not None:
         if requested < 1:
             raise UserError(f"--round must be 1 or more, got {requested}: round 0 only prepares the experiment.")
         return requested
+    made = (manifest for manifest in read_manifests(store, slug) if manifest.stage == stage and file.made(manifest))
     done = last_round(store, slug)
-    return 1 if done is None else done + 1
+    return next((manifest.round for manifest in made), 1 if done is None else done + 1)
 
 
 def already_imported(store: Store, slug: str, round_number: int, stage: str, file: ImportedFile) -> Manifest | None:
@@ -63,7 +68,7 @@ def already_imported(store: Store, slug: str, round_number: int, stage: str, fil
     done = read_manifest(store, slug, round_number, stage)
     if done is None:
         return None
-    if all(done.notes.get(name) == value for name, value in file.notes().items() if name != "imported_from"):
+    if file.made(done):
         print(f"{stage}: imported already from this file at {done.finished_at}", flush=True)
         return done
     made = f"imported from {done.notes['imported_from']}" if "imported_from" in done.notes else "drawn by a model"

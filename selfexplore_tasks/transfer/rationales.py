@@ -67,7 +67,7 @@ def import_rationales(
     """
     file = ImportedFile.open(name, columns)
     experiment = _experiment(store, slug, recipe_name, overrides)
-    context = StageContext(store, experiment, target_round(store, slug, round_number), "sample")
+    context = StageContext(store, experiment, target_round(store, slug, "sample", file, round_number), "sample")
     done = already_imported(store, slug, context.round_number, "sample", file)
     if done is not None:
         return done

@@ -81,7 +81,7 @@ def import_rollouts(
     """
     file = ImportedFile.open(name, columns)
     experiment = load_experiment(store, slug)
-    context = StageContext(store, experiment, target_round(store, slug, round_number), "explore")
+    context = StageContext(store, experiment, target_round(store, slug, "explore", file, round_number), "explore")
     done = already_imported(store, slug, context.round_number, "explore", file)
     if done is not None:
         return done

@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 from selfexplore_tasks.engines.protocol import FinishReason
 from selfexplore_tasks.errors import UserError
-from selfexplore_tasks.table_files import Table, missing_column, read_table_file
+from selfexplore_tasks.table_files import Table, check_encodable, missing_column, read_table_file, user_path
 
 SHOWN_ROWS = 5
 SHOWN_CHARACTERS = 80
-MAX_CHARACTERS = 100_000
+MAX_CHARACTERS = 20_000
 """Longer texts are left out: edit distances take time with the product of two lengths."""
 FINISH_REASON_COLUMN, PREFIX_COLUMN = OPTIONAL_COLUMNS = ("finish_reason", "prefix")
 _FINISH_REASONS: dict[str | None, FinishReason] = {"stop": "stop", "length": "length", None: "stop"}
@@ -58,7 +57,7 @@ class LeftOut:
 def file_hash(name: str) -> str:
     """Return the SHA-256 of a file's bytes as hex; raises UserError where it cannot be read."""
     try:
-        with Path(name).expanduser().open("rb") as content:
+        with user_path(name).open("rb") as content:
             return hashlib.file_digest(content, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"{name} cannot be read ({error.strerror}): check the path.") from error
@@ -119,18 +118,7 @@ def _strings(value: object, column: str, row_number: int) -> list[str | None]:
                 f"Column {column!r} holds a {type(item).__name__} in row {row_number}, but text or a list of texts is "
                 "needed: name another column."
             )
-        if item is not None and not _is_valid_text(item):
-            raise UserError(
-                f"Column {column!r} holds half a surrogate pair in row {row_number}, which is not valid text: "
-                "repair that row."
-            )
+        if item is not None:
+            check_encodable(item, column, f"row {row_number}")
         found.append(item)
     return found
-
-
-def _is_valid_text(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

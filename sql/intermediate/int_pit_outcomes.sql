@@ -1,5 +1,6 @@
 -- Grain: one row per explored rationale whose true first wrong step is known: was its first pit exactly there?
--- Where no step that may be explored is wrong (the answer line is), no pit is what is right.
+-- Where no step that may be explored is wrong (the answer line is), no pit is right. Rationales without a
+-- rollout, and imported ones whose exploration ends before a pit and before the last step, are left out.
 with truths as (
     select
         experiment,
@@ -11,7 +12,10 @@ with truths as (
         if(true_wrong_step > step_count, null, true_wrong_step) as wrong_step,
         list_sum(draw_counts) as rollout_count
     from first_pits
-    where true_wrong_step is not null
+    where
+        true_wrong_step is not null
+        and len(draw_counts) > 0
+        and (first_pit_step is not null or len(draw_counts) = step_count)
 ),
 
 final as (

@@ -36,7 +36,9 @@ final as (
         tallies.early_count / tallies.rationale_count as early,
         tallies.late_count / tallies.rationale_count as late,
         tallies.rollout_count / tallies.rationale_count as rollouts_per_rationale,
-        (experiments.recipe ->> '$.explore.k')::integer as k,
+        if(
+            explorers.explorer_id like '%/imported', null, (experiments.recipe ->> '$.explore.k')::integer
+        ) as k,
         explorers.explorer_id,
         scores.accuracy as explorer_accuracy,
         if(tallies.is_total, explorers.token_count, null) as token_count

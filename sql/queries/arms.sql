@@ -12,4 +12,5 @@ select
     lost,
     problem_count
 from comparisons
+where model_id like '%/policy'
 order by experiment, round, split, model_id, baseline_id

@@ -57,13 +57,15 @@ def main() -> None:
     context = StageContext(store, load_experiment(store, options.experiment), options.round, "bench_pits")
     rationales = wrong_rationales(context)[: options.limit]
     texts = {row["rationale_id"]: row["text"] for row in context.query("from int_exploration_inputs")}
+    if context.recipe.explore.temperature not in options.temperatures:
+        raise SystemExit(f"--temperatures must hold the recipe's own, {context.recipe.explore.temperature}")
     rows = []
     for temperature in options.temperatures:
         drawn = _draw(context, rationales, texts, temperature, options.draws)
         for settings in _settings(options.draws):
             found = _simulate(drawn, settings)
             rows.append({"temperature": temperature, **_name(settings), **vars(found)})
-    default = next(row["tokens"] for row in rows if _is_default(row, context.recipe.explore))
+    default = next(row["tokens"] for row in rows if _is_default(row, context.recipe.explore.temperature))
     for row in rows:
         row["cost"] = row["tokens"] / default
     rows.sort(key=lambda row: -row["exact"])
@@ -156,9 +158,9 @@ def _name(settings: Explore) -> dict[str, object]:
     return {name: getattr(settings, name) for name in ("k", "confirm", "adaptive", "search")}
 
 
-def _is_default(row: dict[str, object], explore: Explore) -> bool:
-    default = {**_name(Explore(k=explore.k)), "temperature": explore.temperature}
-    return all(row[name] == value for name, value in default.items())
+def _is_default(row: dict[str, object], temperature: float) -> bool:
+    """Whether this is the paper's setting (k = 4, step by step): what costs are relative to."""
+    return all(row[name] == value for name, value in {**_name(Explore()), "temperature": temperature}.items())
 
 
 if __name__ == "__main__":

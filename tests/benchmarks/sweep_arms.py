@@ -1,4 +1,4 @@
-"""Learning rate and beta of each compared arm, tuned on dev only: every arm gets the same grid and number of steps.
+"""Learning rate and beta of each compared arm, tuned on dev only: both DPO arms get one grid, all arms the same steps.
 
     selfexplore stage granular_pairs --experiment mine --round 1     # and the stages before it
     python tests/benchmarks/sweep_arms.py --experiment mine --round 1 --learning-rates 3e-6 1e-5 3e-5 --betas 0.1 0.3
@@ -28,6 +28,7 @@ from selfexplore_tasks.stages.supervised import fine_tune
 from selfexplore_tasks.statistics import paired_bootstrap
 from selfexplore_tasks.store.experiments import load_experiment
 from selfexplore_tasks.store.home import Store
+from selfexplore_tasks.store.manifests import read_manifest
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,15 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--learning-rates", type=float, nargs="+", default=[3e-6, 1e-5, 3e-5], help="of both DPO arms")
     parser.add_argument("--betas", type=float, nargs="+", default=[0.1], help="of both DPO arms")
     parser.add_argument("--rft-learning-rates", type=float, nargs="+", default=[1e-4, 3e-4, 1e-3])
-    parser.add_argument("--steps", type=int, help="optimiser steps of every arm; default: those of dpo.epochs")
+    parser.add_argument("--steps", type=int, help="steps of every arm; default: stage dpo's, else those of dpo.epochs")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 
 
 def _steps(context: StageContext) -> int:
+    done = read_manifest(context.store, context.slug, context.round_number, "dpo")
+    if done is not None and "steps" in done.notes:
+        return int(done.notes["steps"])
     dpo = context.recipe.dpo
     count = len(training_pairs(context, "granular"))
     return dpo.max_steps or max(1, -(-round(dpo.epochs * count) // dpo.batch_size))

@@ -5,7 +5,7 @@ with texts as (
         problem_id,
         rejected_rationale_id,
         'chosen' as side,
-        chosen as text
+        trim(chosen, e' \n\r\t') as text
     from pairs
     where
         experiment = getvariable('experiment')
@@ -17,7 +17,7 @@ with texts as (
         problem_id,
         rejected_rationale_id,
         'rejected' as side,
-        rejected as text
+        trim(rejected, e' \n\r\t') as text
     from pairs
     where
         experiment = getvariable('experiment')

@@ -148,9 +148,9 @@ def test_a_lazy_engine_loads_once_and_only_when_asked(tiny_model_dir: Path) -> N
         loaded.append(open_engine(settings, tiny_model_dir, dtype="float32", context_length=None, seed=0))
         return loaded[-1]
 
-    engine = LazyEngine(load)
+    engine = LazyEngine("transformers", load)
     assert engine.generate([]) == []
-    assert (engine.name, loaded) == ("none", [])
+    assert (engine.name, loaded) == ("transformers", [])
     engine.close()
     request = GenerationRequest((5, 6), n=2, temperature=1.0, top_p=1.0, max_new_tokens=3, stop=(), seed=1)
     first = engine.generate([request])

@@ -22,7 +22,12 @@ def write(path: Path, *rows: dict[str, Any]) -> str:
 
 def test_a_file_with_its_own_gold_answers(tmp_path: Path) -> None:
     (found,) = read_labels(write(tmp_path / "l.jsonl", ROW), OWN_GOLD, None)
-    assert (found.solution_id, found.gold_answer, found.steps, found.label) == ("a", "3", ("One.", "Two."), 1)
+    assert (found.solution_id, found.gold_answer, found.steps, found.label) == ("a#1", "3", ("One.", "Two."), 1)
+
+
+def test_rows_with_the_same_id_stay_apart(tmp_path: Path) -> None:
+    first, second = read_labels(write(tmp_path / "l.jsonl", ROW, ROW), OWN_GOLD, None)
+    assert first.solution_id != second.solution_id
 
 
 def test_gold_answers_from_another_file_match_by_question(tmp_path: Path) -> None:
@@ -41,6 +46,7 @@ def test_gold_answers_from_another_file_match_by_question(tmp_path: Path) -> Non
         ({"label": True}, "got True"),
         ({"label": None}, "got None"),
         ({"gold": ""}, "has no gold answer"),
+        ({"steps": ["One.", "half \ud800"]}, "half a surrogate pair"),
     ],
 )
 def test_bad_rows_are_one_sentence_with_the_row(change: dict[str, Any], sentence: str, tmp_path: Path) -> None:
@@ -65,6 +71,6 @@ def test_a_sample_is_seeded_and_keeps_the_order(tmp_path: Path) -> None:
     everything = read_labels(write(tmp_path / "l.jsonl", *rows), OWN_GOLD, None)
     some = sample_labels(everything, 5, seed=1)
     assert some == sample_labels(everything, 5, seed=1) != sample_labels(everything, 5, seed=2)
-    numbers = [int(one.solution_id) for one in some]
+    numbers = [int(one.solution_id.partition("#")[2]) for one in some]
     assert numbers == sorted(numbers)
     assert sample_labels(everything, None, seed=1) == everything

@@ -62,7 +62,7 @@ def test_labels_are_scored_and_the_work_is_kept(store: Store, labels: Path, caps
     command = ["pits", "score", "--experiment", "mini", "--labels", str(labels), "--gold", "gold", "--json"]
     assert main(command) == 0
     first = capsys.readouterr().out
-    printed = json.loads(first[first.index("{") :])
+    printed = json.loads(first)
     assert (printed["solutions"], printed["with_wrong_step"], len(printed["found"])) == (6, 3, 6)
     parts = list((store.root / "pits" / "mini").rglob("*.parquet"))
     assert len(parts) == 1
@@ -70,27 +70,30 @@ def test_labels_are_scored_and_the_work_is_kept(store: Store, labels: Path, caps
     shutil.rmtree(store.root / "models" / "mini" / "round=001" / "policy", ignore_errors=True)
     before = parts[0].stat().st_mtime_ns
     assert main(command) == 0
-    again = capsys.readouterr().out
-    assert json.loads(again[again.index("{") :]) == printed
+    again = capsys.readouterr()
+    assert json.loads(again.out) == printed
     assert parts[0].stat().st_mtime_ns == before
-    assert "Engine:" not in again
+    assert "Engine:" not in again.err
 
 
 def test_another_setting_is_other_work(store: Store, labels: Path) -> None:
     command = ["pits", "score", "--experiment", "mini", "--labels", str(labels), "--gold", "gold", "--limit", "2"]
     assert main(command) == 0
-    assert main([*command, "--set", "explore.k=3"]) == 0
-    assert len(list((store.root / "pits" / "mini").iterdir())) == 2
+    for setting in ("explore.k=3", "prompt.answer_phrase=So it is", "grading.timeout_s=2"):
+        assert main([*command, "--set", setting]) == 0
+    assert len(list((store.root / "pits" / "mini").iterdir())) == 4
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["--experiment", "mini", "--set", "explore.k=3"], "--set goes with --labels"),
+        (["--experiment", "mini", "--model", "1/rft"], "--model goes with --labels"),
         (["--experiment", "nobody"], "does not exist"),
         (["--experiment", "mini", "--labels", "missing.jsonl", "--gold", "gold"], "missing.jsonl does not exist"),
         (["--experiment", "mini", "--labels", "{labels}", "--gold", "gold", "--limit", "0"], "--limit must be 1"),
         (["--experiment", "mini", "--labels", "{labels}", "--gold", "gold", "--model", "7/rft"], "7/rft"),
+        (["--experiment", "mini", "--labels", "{labels}", "--gold", "gold", "--model", "policy"], "is no model"),
         (["--experiment", "mini", "--labels", "{labels}", "--gold", "golds"], "nearest: 'gold'"),
     ],
 )

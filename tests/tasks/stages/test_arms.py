@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,13 +60,32 @@ def test_differences_are_those_of_the_accuracies_on_the_same_problems(finished_s
 
 def test_the_report_names_every_arm_and_pools_experiments(finished_store: Store) -> None:
     rows, scores = comparison_rows(finished_store, ["mini"]), score_rows(finished_store, ["mini"])
-    report = comparison_report(scores, rows)
+    pooled = pooled_rows(finished_store, rows)
+    report = comparison_report(scores, rows, pooled)
     for name in ("SFT", "RFT", "continued RFT", "outcome DPO", "Self-Explore"):
         assert name in report
     assert {row["model"] for row in rows if row["baseline"] == "outcome_dpo"} == {"policy"}
-    twice = pooled_rows([*rows, *rows])
-    assert [row["problem_count"] for row in twice] == [2 * row["problem_count"] for row in rows]
-    assert [row["difference"] for row in twice] == pytest.approx([row["difference"] for row in rows])
+    assert [row["problem_count"] for row in pooled] == [row["problem_count"] for row in rows]
+    assert [row["difference"] for row in pooled] == pytest.approx([row["difference"] for row in rows])
+    assert "all " not in report, "one experiment is nothing to pool"
+
+
+def test_problems_that_two_experiments_share_do_not_count_as_new_ones(finished_store: Store, tmp_path: Path) -> None:
+    """The same experiment under two names: as much evidence as one, so the same interval."""
+    shutil.copytree(finished_store.root, tmp_path / "store")
+    store = Store(tmp_path / "store")
+    for path in [*store.root.rglob("experiment=mini"), store.root / "manifests" / "mini"]:
+        shutil.copytree(path, path.with_name(path.name.replace("mini", "twin")))
+    shutil.copy(store.experiment_file("mini"), store.experiment_file("twin"))
+    for path in (store.root / "manifests" / "twin").rglob("*.json"):
+        path.write_text(path.read_text(encoding="utf-8").replace('"mini"', '"twin"'), encoding="utf-8")
+    alone = pooled_rows(store, comparison_rows(store, ["mini"]))
+    both = pooled_rows(store, comparison_rows(store, ["mini", "twin"]))
+    assert {row["experiments"] for row in both} == {2}
+    for one, two in zip(alone, both, strict=True):
+        assert two["problem_count"] == 2 * one["problem_count"]
+        for name in ("difference", "difference_low", "difference_high"):
+            assert two[name] == pytest.approx(one[name])
 
 
 def test_the_command_prints_the_same_as_json(

@@ -13,6 +13,7 @@ from selfexplore_tasks.prompts import PromptFormat
 from selfexplore_tasks.recipe_files import load_recipe
 from selfexplore_tasks.store.experiments import load_experiment
 from selfexplore_tasks.training.data import preference_example
+from selfexplore_tasks.transfer.card import eos_warning
 
 EOS = 0
 TRAINER = "selfexplore_tasks.training.trainers.StepDPOTrainer"
@@ -89,11 +90,30 @@ def test_the_card_says_what_it_is(finished: Any) -> None:
         "| seed | 0 |",
         "duckdb ",
         "TRL's own DPOTrainer appends an end of sequence to rejected",
-        f"Train with {TRAINER}",
+        f"use {TRAINER}",
+        "a rejected step stands in the middle",
         "check their licence",
         "MATH must not be published again",
     ):
         assert fact in card
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "sentence"),
+    [
+        ("granular", {"pairs": {"rejected": "remainder"}}, "though these are complete solutions"),
+        ("outcome", {}, "though these are complete solutions"),
+        ("outcome", {"dpo": {"eos_on_complete_rejected": True}}, "So does this recipe"),
+        ("granular", {"dpo": {"eos_on_complete_rejected": True}}, "Self-Explore never does"),
+    ],
+)
+def test_the_warning_fits_kind_and_recipe(
+    finished: Any, kind: str, change: dict[str, dict[str, object]], sentence: str
+) -> None:
+    recipe = load_experiment(finished.store, "brought").recipe
+    for section, fields in change.items():
+        recipe = recipe.model_copy(update={section: getattr(recipe, section).model_copy(update=fields)})
+    assert sentence in eos_warning(kind, recipe)
 
 
 def test_the_trainer_that_the_card_names_exists() -> None:
