@@ -76,7 +76,7 @@ def _tallies(
     differences = query_rows(
         store,
         list(dict.fromkeys(experiment for experiment, *_ in keys)),
-        "from int_problem_differences semi join comparisons using (experiment, model_id, baseline_id, split)",
+        "from int_paired_answers semi join comparisons using (experiment, model_id, baseline_id, split)",
     )
     sums: dict[tuple[Any, ...], tuple[int, int]] = {}
     for row in differences:

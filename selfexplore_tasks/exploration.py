@@ -46,12 +46,11 @@ def cut_to_context(
     """Leave out the last steps after which the model's context (tokens; None = no limit) has no room for a rollout."""
     if context_length is None:
         return list(rationales)
+    longest = context_length - MIN_ROOM
     fitting = []
     for rationale in rationales:
         count = len(rationale.steps)
-        while (
-            count and len(prompts.prompt_ids(rationale.question, rationale.prefix(count))) > context_length - MIN_ROOM
-        ):
+        while count and len(prompts.prompt_ids(rationale.question, rationale.prefix(count))) > longest:
             count -= 1
         fitting.append(replace(rationale, steps=rationale.steps[:count]))
     shortened = sum(old != new for old, new in zip(rationales, fitting, strict=True))

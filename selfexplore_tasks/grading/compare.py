@@ -51,8 +51,8 @@ _DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d+)"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{{1,2}})?(?![\d,.])"
 _UNIT_MACRO = r"\\(?:text|mbox|textbf|textrm|textnormal|mathrm|mathbf)"
 _UNIT = (
-    rf"(?P<unit>\s*%|\s*{_UNIT_MACRO}\s*\{{[^{{}}]{{0,60}}\}}|\s+[A-Za-z][A-Za-z .'/-]{{0,80}}"
-    r"|(?:km|cm|mm|kg|mg|lbs?|oz|ft|mph|kph|hrs?|mins?|secs?|ml|cents|dollars))?(?:\s*\^\s*\{?[23]\}?|[²³])?\s*\.?"
+    rf"(?:(?P<unit>\s*%|\s*{_UNIT_MACRO}\s*\{{[^{{}}]{{0,60}}\}}|\s+[A-Za-z][A-Za-z .'/-]{{0,80}}"
+    r"|(?:km|cm|mm|kg|mg|lbs?|oz|ft|mph|kph|hrs?|mins?|secs?|ml|cents|dollars))(?:\s*\^\s*\{?[23]\}?|[²³])?)?\s*\.?"
 )
 _NUMBER_FORMS = tuple(
     re.compile(rf"(?P<sign>[+-]?)\s*{form}{_UNIT}")
@@ -114,10 +114,16 @@ _NOT_UNITS = frozenset(
         "sqrt",
         "root",
         "base",
+        "factorial",
+        # "5 minus two", "3 over four": a number word makes the words a calculation.
+        *("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+        *("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"),
     ]
 )
 _WORDS = re.compile(r"[A-Za-z][A-Za-z '-]*")
 _TEXT_MACRO = re.compile(r"\\(?:text|mbox|textbf|textrm|textnormal|mathrm)\s*\{([^{}]*)\}")
+# A space between digits separates two numbers, unless a group of three follows: "1 2" is not 12, "1 000" is 1000.
+_LOOSE_SPACE = re.compile(r"(?<!\d) | (?!\d)|(?<=\d) (?=\d{3}(?!\d))")
 _LETTER_CHOICE = re.compile(r"\(([A-Za-z])\)")
 
 
@@ -163,10 +169,16 @@ def _number(normalised: str) -> Fraction | None:
 
 def _fraction(parts: dict[str, str | None]) -> Fraction | None:
     top, bottom, whole = (_plain(parts.get(name)) for name in ("top", "bottom", "whole"))
-    denominator = Fraction(bottom or "1")
-    if denominator == 0 or (parts["sign"] and top.startswith("-")):
+    if parts["sign"] and top.startswith("-"):
         return None
-    value = Fraction(whole or "0") + Fraction(top) / denominator
+    value = Fraction(top)
+    if bottom:
+        denominator = Fraction(bottom)
+        if denominator == 0:
+            return None
+        value /= denominator
+    if whole:
+        value += Fraction(whole)
     return -value if parts["sign"] == "-" else value
 
 
@@ -182,7 +194,9 @@ def _is_unit(unit: str | None) -> bool:
         return False
     in_macro = "\\" in unit
     is_named = in_macro or len(words[0]) > 1 or (words[0] == "a" and len(words) > 1)
-    return is_named and not _NOT_UNITS.intersection(words)
+    # "5 dozens" is no more 5 than "5 dozen".
+    singular = (word.removesuffix("s") for word in words)
+    return is_named and _NOT_UNITS.isdisjoint(words) and _NOT_UNITS.isdisjoint(singular)
 
 
 def answers_equal(first: str, second: str) -> bool:
@@ -218,7 +232,7 @@ def _text_key(normalised: str) -> str:
     if match := _LETTER_CHOICE.fullmatch(key):
         key = match.group(1)
     key = " ".join(key.split())
-    return key.casefold() if _WORDS.fullmatch(key) and len(key) > 1 else key.replace(" ", "")
+    return key.casefold() if _WORDS.fullmatch(key) and len(key) > 1 else _LOOSE_SPACE.sub("", key)
 
 
 def _are_words(first: str, second: str) -> bool:

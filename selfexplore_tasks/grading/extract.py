@@ -68,8 +68,10 @@ def last_number(text: str) -> str | None:
     return last
 
 
-def extract_answer(text: str, answer_phrase: str) -> str | None:
+def extract_answer(text: str, answer_phrase: str, *more_phrases: str) -> str | None:
     r"""Return the strict answer: what follows the last answer phrase on its line, else ``####``, else ``\boxed{}``.
+
+    Where the first phrase gives no answer, ``more_phrases`` are tried in order, before the other two forms.
 
     The phrase is found in any case and as whole words. Where a box or a display opens on its line, the last box
     from there on is the answer. Where nothing follows the phrase, the next of the three forms is tried. The result
@@ -77,7 +79,7 @@ def extract_answer(text: str, answer_phrase: str) -> str | None:
     ``compare.normalise_answer``'s, for the gold answer and this one alike.
     """
     text = readable_part(text)
-    for pattern in (_phrase_pattern(answer_phrase), _phrase_pattern(_GSM8K_MARK)):
+    for pattern in map(_phrase_pattern, (answer_phrase, *more_phrases, _GSM8K_MARK)):
         start = max((match.end() for match in pattern.finditer(text)), default=None)
         if start is not None and (answer := _answer_at(text, start)):
             return answer

@@ -110,10 +110,15 @@ def _options(cell: object, column: str, where: str) -> SymbolicOptions | None:
     settings = {name: value for name, value in settings.items() if value is not None}
     try:
         match_types = tuple(settings.pop("match_types"))
-        precision = int(settings.pop("precision", SymbolicOptions.precision))
+        precision = settings.pop("precision", SymbolicOptions.precision)
         options = SymbolicOptions(match_types, precision, **settings)
         flags = (options.strict, options.allow_set_relation_comp)
-        is_valid = match_types and set(match_types) <= {"latex", "expr"} and all(isinstance(one, bool) for one in flags)
+        is_valid = (
+            isinstance(precision, int)
+            and match_types
+            and set(match_types) <= {"latex", "expr"}
+            and all(isinstance(one, bool) for one in flags)
+        )
     except (KeyError, TypeError, ValueError):
         is_valid = False
     if not is_valid:
@@ -125,13 +130,20 @@ def _options(cell: object, column: str, where: str) -> SymbolicOptions | None:
 
 
 def grade_rows(
-    rows: Sequence[FileRow], *, answer_phrase: str | None = None, second: SecondGrader | None = None
+    rows: Sequence[FileRow],
+    *,
+    answer_phrase: str | None = None,
+    second: SecondGrader | None = None,
+    timeout_s: float = 5.0,
 ) -> list[GradedRow]:
-    """Return the grade of every row, in order; None takes the first of ``ANSWER_PHRASES`` that gives an answer."""
+    """Return the grade of every row, in order; ``timeout_s`` bounds one symbolic comparison.
+
+    Without ``answer_phrase`` the first of ``ANSWER_PHRASES`` that gives an answer is taken.
+    """
     phrases = ANSWER_PHRASES if answer_phrase is None else (answer_phrase,)
     answers = [row.prediction if row.options else _answer(row.prediction, phrases) for row in rows]
     pairs = [AnswerPair(row.gold, answer or "", row.options) for row, answer in zip(rows, answers, strict=True)]
-    with Grader(answer_phrase=phrases[0], second=second) as grader:
+    with Grader(answer_phrase=phrases[0], second=second, timeout_s=timeout_s) as grader:
         equalities = grader.compare(pairs)
     return [
         GradedRow(
@@ -139,15 +151,14 @@ def grade_rows(
             answer=answer,
             is_correct=answer is not None and equality.is_equal,
             reason="no_answer" if answer is None else equality.reason,
-            is_correct_second=equality.is_equal_second,
+            is_correct_second=None if second is None else answer is not None and bool(equality.is_equal_second),
         )
         for row, answer, equality in zip(rows, answers, equalities, strict=True)
     ]
 
 
 def _answer(prediction: str, phrases: Sequence[str]) -> str | None:
-    for phrase in phrases:
-        if answer := extract_answer(prediction, phrase):
-            return answer
+    if answer := extract_answer(prediction, *phrases):
+        return answer
     is_bare = 0 < len(prediction) <= MAX_BARE_ANSWER and len(prediction.splitlines()) == 1
     return prediction if is_bare else None

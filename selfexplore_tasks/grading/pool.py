@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import time
@@ -27,10 +28,12 @@ from selfexplore_tasks.grading.worker import Outcome
 
 STARTUP_S = 120.0
 """Longest start of a worker: importing sympy takes 2 s on an idle machine, far more on a busy one."""
+RESTART_S = 10.0
+"""Longest wait for a worker's next fork, which takes milliseconds."""
 MEMORY_BYTES = 1024**3
 """Address space of a worker; sympy itself takes about 64 MiB."""
-GIVE_UP_SHARE, KILL_SHARE = 0.7, 0.9
-"""Parts of ``timeout_s`` after which a worker gives up by itself, and after which it is killed."""
+CPU_SHARE, WALL_SHARE = 0.5, 0.9
+"""Parts of ``timeout_s``: CPU time after which a worker gives up by itself, wall time after which it is killed."""
 
 SymbolicReason = Literal[
     "equal_symbolic", "unequal_symbolic", "unparsed", "timeout", "error", "too_long", "too_complex"
@@ -57,25 +60,32 @@ class SymbolicTask:
 
 
 class _Worker:
-    """One subprocess, starting, idle or busy with one task until ``deadline`` (monotonic seconds)."""
+    """One subprocess with its fork: starting, idle, or busy with one task until ``deadline`` (monotonic seconds)."""
 
-    def __init__(self, give_up_s: float, memory_bytes: int) -> None:
+    def __init__(self, cpu_s: float, memory_bytes: int) -> None:
         root = str(Path(__file__).resolve().parents[2])
         known = os.environ.get("PYTHONPATH")
         path = os.pathsep.join([root, known] if known else [root])
         # What sympy finds may depend on the order of its sets.
         environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "0"}
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "selfexplore_tasks.grading.worker", str(memory_bytes), str(give_up_s)],
+            [sys.executable, "-P", "-m", "selfexplore_tasks.grading.worker", str(memory_bytes), str(cpu_s)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment,
         )
-        self.is_ready = False
+        self.has_started = False
+        self.fork_id: int | None = None
         self.task_index: int | None = None
         self.deadline = time.monotonic() + STARTUP_S
+        self._number = 0
         self._received = b""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether a request would be answered now."""
+        return self.fork_id is not None and self.task_index is None
 
     def fileno(self) -> int:
         """Return the descriptor to wait on."""
@@ -86,28 +96,41 @@ class _Worker:
     def send(self, index: int, request: dict[str, Any], seconds: float) -> None:
         """Give the worker a request; if it is dead, ``receive`` says so."""
         self.task_index, self.deadline = index, time.monotonic() + seconds
+        self._number += 1
         if self.process.stdin is None:
             return
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps(request).encode() + b"\n")
+            self.process.stdin.write(json.dumps({"number": self._number, **request}).encode() + b"\n")
             self.process.stdin.flush()
 
-    def receive(self) -> dict[str, Any] | None:
-        """Read what has arrived; a reply once its line is complete. Raises EOFError if the worker died."""
+    def receive(self) -> Outcome | None:
+        """Read what has arrived: the outcome of the task, if it is there. Raises EOFError if the worker died."""
         data = os.read(self.fileno(), 65_536)
         if not data:
             raise EOFError("the worker ended")
-        self._received += data
-        if not self._received.endswith(b"\n"):
-            return None
-        reply: dict[str, Any] = json.loads(self._received)
-        self._received = b""
-        return reply
+        *lines, self._received = (self._received + data).split(b"\n")
+        outcome: Outcome | None = None
+        for reply in map(json.loads, lines):
+            if "ready" in reply:
+                self.has_started, self.fork_id = True, int(reply["ready"])
+                # A request that the last fork had not yet read waits for this one.
+                outcome = "error" if reply["lost"] == self._number else outcome
+            elif reply["number"] == self._number:
+                outcome = cast(Outcome, reply["outcome"])
+        return outcome if self.task_index is not None else None
+
+    def interrupt(self) -> None:
+        """Kill the fork that works on the task; the next one greets."""
+        if self.fork_id is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.fork_id, signal.SIGKILL)
+        self.fork_id, self.deadline = None, time.monotonic() + RESTART_S
 
     def stop(self) -> None:
-        """Kill the process and free its pipes."""
+        """Kill the processes and free their pipes."""
         self.process.kill()
         self.process.wait()
+        self.interrupt()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
@@ -144,10 +167,9 @@ class SymbolicPool:
     def compare(self, tasks: Sequence[SymbolicTask]) -> list[SymbolicReason]:
         """Return the outcome of every task, in order.
 
-        ``unparsed``: Math-Verify cannot read one of the two. ``timeout``: the task was not finished in time, and
-        where it could not be interrupted cost its worker, which is replaced. ``error``: the worker died or
-        Math-Verify failed. ``too_long``, ``too_complex``: not even sent (see ``limits``). Raises UserError if
-        workers do not start.
+        ``unparsed``: Math-Verify cannot read one of the two. ``timeout``: not finished in time. ``error``: the
+        worker died or Math-Verify failed. ``too_long``, ``too_complex``: not even sent (see ``limits``). Raises
+        UserError if workers do not start.
         """
         limits = [over_limit(task.gold) or over_limit(task.prediction) for task in tasks]
         within = [_comparison(task) for task, limit in zip(tasks, limits, strict=True) if limit is None]
@@ -169,11 +191,11 @@ class SymbolicPool:
             while busy:
                 self._drop_dead()
                 while len(self._workers) < min(self._size, busy):
-                    self._workers.append(_Worker(GIVE_UP_SHARE * self._timeout_s, self._memory_bytes))
+                    self._workers.append(_Worker(CPU_SHARE * self._timeout_s, self._memory_bytes))
                 for worker in self._idle():
                     if waiting:
                         index = waiting.popleft()
-                        worker.send(index, requests[index], KILL_SHARE * self._timeout_s)
+                        worker.send(index, requests[index], WALL_SHARE * self._timeout_s)
                 for index, outcome in self._wait():
                     outcomes[index] = outcome
                     busy -= 1
@@ -190,47 +212,43 @@ class SymbolicPool:
                 self._discard(worker)
 
     def _idle(self) -> list[_Worker]:
-        return [worker for worker in self._workers if worker.is_ready and worker.task_index is None]
+        return [worker for worker in self._workers if worker.is_idle]
 
     def _wait(self) -> list[tuple[int, Outcome]]:
         """Wait until a worker replies, dies or is late; return the tasks that ended."""
-        active = [worker for worker in self._workers if not worker.is_ready or worker.task_index is not None]
+        active = [worker for worker in self._workers if not worker.is_idle]
         ended: list[tuple[int, Outcome]] = []
         with selectors.DefaultSelector() as selector:
             for worker in active:
                 selector.register(worker, selectors.EVENT_READ)
             first_deadline = min(worker.deadline for worker in active)
-            selector.select(max(0.0, first_deadline - time.monotonic()))
-            readable = {key.fileobj for key, _ in selector.select(0)}
+            readable = {key.fileobj for key, _ in selector.select(max(0.0, first_deadline - time.monotonic()))}
         for worker in active:
-            outcome = self._read(worker) if worker in readable else None
-            if outcome is None and time.monotonic() >= worker.deadline:
-                outcome = "timeout"
-                self._discard(worker)
+            outcome = self._settle(worker, worker in readable)
             if outcome is not None and worker.task_index is not None:
                 ended.append((worker.task_index, outcome))
                 worker.task_index = None
         return ended
 
-    def _read(self, worker: _Worker) -> Outcome | None:
-        """Take a worker's reply: None for a greeting or half a line."""
+    def _settle(self, worker: _Worker, is_readable: bool) -> Outcome | None:
+        """Take a worker's reply, or end what is late; None if neither is due."""
         try:
-            reply = worker.receive()
+            outcome = worker.receive() if is_readable else None
         except EOFError:
             self._discard(worker)
             return "error"
-        if reply is None:
-            return None
-        if "ready" in reply:
-            worker.is_ready = True
-            worker.deadline = float("inf")
-            return None
-        return cast(Outcome, reply["outcome"])
+        if outcome is not None or time.monotonic() < worker.deadline:
+            return outcome
+        if worker.task_index is None:
+            self._discard(worker)
+        else:
+            worker.interrupt()
+        return "timeout"
 
     def _discard(self, worker: _Worker) -> None:
         worker.stop()
         self._workers.remove(worker)
-        if not worker.is_ready:
+        if not worker.has_started:
             raise UserError(
                 "Math-Verify did not start in a subprocess: check that `python -c 'import math_verify'` works "
                 f"with {sys.executable} in less than {STARTUP_S:.0f} s and {self._memory_bytes // 2**20} MiB."

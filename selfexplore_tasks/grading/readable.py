@@ -1,7 +1,7 @@
 r"""Whether a gold answer can be read at all: no prediction can be graded against ``\frac{1}{``.
 
-Readable without a subprocess: a number, or a balanced text with something in it (a letter, a digit, a mathematical
-symbol) that neither begins nor ends with an operator. Of the rest, what Math-Verify can parse.
+Readable without a subprocess: a number, a text without digits and LaTeX that holds a letter or symbol, or a balanced
+text that neither begins nor ends with an operator. Of the rest, what Math-Verify can parse.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from selfexplore_tasks.grading.pool import SymbolicPool
 
 _TIMEOUT_S = 5.0
 _ENVIRONMENT = re.compile(r"\\(begin|end)\s*\{([^{}]*)\}")
+# Words and grades ("A+", "B)") are compared as text, however they are punctuated.
+_MATHEMATICAL = re.compile(r"[\\^_=\d]")
 # Half-open intervals mix round and square brackets.
 _PARTNERS = {"}": "{", ")": "([", "]": "(["}
 _DANGLING = re.compile(r"[=^_*/].*|.*[-+=^_*/\\]|.*\\(?:d?frac|sqrt|cdot|times|div|pm)|.*\\frac\s*\{\s*\}.*", re.DOTALL)
@@ -28,13 +30,17 @@ def unreadable_golds(golds: Sequence[str]) -> set[str]:
         normalised = normalise_answer(gold)
         if len(normalised) > MAX_ANSWER or not _has_content(normalised):
             unreadable.add(gold)
-        elif parse_number(gold) is None and (not _is_balanced(normalised) or _DANGLING.fullmatch(normalised)):
+        elif _MATHEMATICAL.search(normalised) and parse_number(gold) is None and _is_broken(normalised):
             unsettled[gold] = normalised
     if unsettled:
         with SymbolicPool(timeout_s=_TIMEOUT_S, workers=1) as pool:
             parsed = pool.can_parse(list(unsettled.values()))
         unreadable.update(gold for gold, is_parsed in zip(unsettled, parsed, strict=True) if not is_parsed)
     return unreadable
+
+
+def _is_broken(text: str) -> bool:
+    return not _is_balanced(text) or _DANGLING.fullmatch(text) is not None
 
 
 def _has_content(text: str) -> bool:

@@ -1,20 +1,25 @@
 """The subprocess that runs Math-Verify: one JSON line in, one JSON line out, until its input ends.
 
-It runs alone in its process because symbolic mathematics on model text may take any amount of time and memory. A
-request is ended three times over: by a timer of this process (the process lives on), by the pool's deadline (it is
-killed), and by a limit on its CPU time (for when the pool is gone). Started by ``pool``.
+It runs alone in its process because symbolic mathematics on model text may take any amount of time and memory. The
+first process loads the libraries, which takes seconds, and never sees such a text; a fork of it serves the requests,
+and where that is killed or dies another fork takes its place at once.
+
+A request is ended three times over: by a timer of the fork (which lives on), by the pool's deadline (it kills the
+fork), and by a timer that ends the fork (for when the pool is gone). Started by ``pool``.
 """
 
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import resource
 import signal
+import struct
 import sys
 from collections.abc import Sequence
 from types import FrameType
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 Outcome = Literal["equal_symbolic", "unequal_symbolic", "unparsed", "parsed", "timeout", "error"]
 
@@ -26,6 +31,7 @@ _WARM_UP: dict[str, Any] = {
     "strict": True,
     "allow_set_relation_comp": False,
 }
+_NUMBER = struct.Struct("q")
 
 
 class _OutOfTimeError(BaseException):
@@ -33,7 +39,7 @@ class _OutOfTimeError(BaseException):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve requests; arguments: address-space limit in bytes, seconds one request may take."""
+    """Serve requests; arguments: address-space limit in bytes, CPU seconds one request may take."""
     memory_bytes, seconds = int(arguments[0]), float(arguments[1])
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -43,15 +49,31 @@ def main(arguments: Sequence[str]) -> int:
     # One comparison loads everything (sympy, the grammar) before the first timer starts.
     if _compare(_WARM_UP) != "equal_symbolic":
         return 1
-    signal.signal(signal.SIGALRM, _stop)
-    print(json.dumps({"ready": True}), file=replies, flush=True)
+    with mmap.mmap(-1, _NUMBER.size) as in_progress:
+        while True:
+            child = os.fork()
+            if child == 0:
+                _serve(replies, in_progress, seconds)
+                os._exit(0)
+            _, status = os.waitpid(child, 0)
+            if not os.WIFSIGNALED(status):
+                return os.waitstatus_to_exitcode(status)
+
+
+def _serve(replies: TextIO, in_progress: mmap.mmap, seconds: float) -> None:
+    """Answer requests until the input ends. ``in_progress`` tells the next fork which request this one died of."""
+    signal.signal(signal.SIGVTALRM, _stop)
+    (lost,) = _NUMBER.unpack(in_progress[:])
+    print(json.dumps({"ready": os.getpid(), "lost": lost}), file=replies, flush=True)
     for line in sys.stdin:
+        request = json.loads(line)
+        in_progress[:] = _NUMBER.pack(request["number"])
         # Default action "terminate": works inside one long C call too.
         signal.setitimer(signal.ITIMER_PROF, 3 * seconds)
-        outcome = _answer(json.loads(line), seconds)
+        outcome = _answer(request, seconds)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        print(json.dumps({"outcome": outcome}), file=replies, flush=True)
-    return 0
+        in_progress[:] = _NUMBER.pack(0)
+        print(json.dumps({"number": request["number"], "outcome": outcome}), file=replies, flush=True)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -61,11 +83,12 @@ def _stop(number: int, frame: FrameType | None) -> None:
 def _answer(request: dict[str, Any], seconds: float) -> Outcome:
     """Return the outcome of one request; ``error`` if Math-Verify failed (memory, recursion, its own faults)."""
     try:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        # CPU time, so that a busy machine does not change verdicts.
+        signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
         try:
             return _compare(request) if "gold" in request else _parse(request["text"])
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
     except _OutOfTimeError:
         return "timeout"
     except Exception:

@@ -7,7 +7,6 @@ deduplication of RFT data reads the equations from them. MATH keeps its solution
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -19,8 +18,6 @@ from selfexplore_tasks.recipe import Columns
 AnswerFormat = Literal["plain", "gsm8k", "boxed"]
 
 _GSM8K_MARK = "####"
-_BOX = "\\boxed"
-_BARE_BOX = re.compile(r"\\boxed\s+([^\s{}$]+?)[.,]?(?=[\s$]|\Z)")
 
 
 @dataclass(frozen=True)
@@ -83,18 +80,12 @@ def read_gold(
         solution, found = gold_from_gsm8k(answer)
         rationale = rationale or solution
     elif answer_format == "boxed":
-        found = _gold_from_box(answer)
+        found = last_boxed(answer) or ""
     else:
         found = answer
     # The answer line is one line, so an answer broken over several is joined.
     gold = " ".join(found.split())
     return (gold, with_answer_line(rationale, gold, answer_phrase)) if gold else None
-
-
-def _gold_from_box(solution: str) -> str:
-    """Return what the last box holds; MATH writes some as ``\\boxed 2``, without braces."""
-    bare = _BARE_BOX.search(solution, max(solution.rfind(_BOX), 0))
-    return bare.group(1) if bare else last_boxed(solution) or ""
 
 
 def with_answer_line(rationale: str, gold_answer: str, answer_phrase: str) -> str | None:

@@ -22,7 +22,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class RejectedRow:
-    """A source row that is not used, and why: ``duplicate``, ``empty_question``, ``no_answer`` or ``in_test``."""
+    """A source row that is not used; ``reason`` is one of those that table `rejected_rows` names."""
 
     source: str
     row_number: int

@@ -9,5 +9,5 @@ select
     count(*)::integer as problem_count,
     count_if(difference = 1)::integer as gained,
     count_if(difference = -1)::integer as lost
-from int_problem_differences
+from int_paired_answers
 group by experiment, model_id, baseline_id, benchmark, split

@@ -21,10 +21,14 @@ def requests_of(kind: str, count: int) -> Iterator[GradeRequest]:
         stated = number + number % 2
         answer, gold = {
             "number": (f"{stated:,}", str(number)),
-            "text": (rf"\text{{day {stated}}}", f"day {number}"),
+            "text": (rf"\text{{{_word(stated)}}}", _word(number)),
             "symbolic": (f"{stated} + x", f"x + {number}"),
         }[kind]
         yield GradeRequest(f"{steps}The answer is {answer}", gold, "stop")
+
+
+def _word(number: int) -> str:
+    return "".join(chr(ord("a") + int(digit)) for digit in f"{number:06d}")
 
 
 def measure(kind: str, count: int, workers: int) -> float:

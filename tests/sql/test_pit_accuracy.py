@@ -9,16 +9,20 @@ import pytest
 PIT = {
     "problem_id": "p",
     "step_count": 3,
-    "pass_counts": [4, 0],
-    "draw_counts": [4, 4],
     "is_confirmed": False,
 }
+
+
+def tried(pit: int | None) -> dict[str, list[int]]:
+    """Counts of a linear search: up to the pit, or to the last step."""
+    counts = [4, 4, 4] if pit is None else [*[4] * (pit - 1), 0]
+    return {"pass_counts": counts, "draw_counts": [4] * len(counts)}
 
 
 def outcomes(hand: Any, *pits: tuple[int | None, int | None]) -> list[str]:
     """Outcomes of first pits given as (found, truth)."""
     rows = [
-        {**PIT, "rationale_id": f"w{number}", "first_pit_step": found, "true_wrong_step": truth}
+        {**PIT, **tried(found), "rationale_id": f"w{number}", "first_pit_step": found, "true_wrong_step": truth}
         for number, (found, truth) in enumerate(pits)
     ]
     hand.put("first_pits", *rows)
@@ -42,6 +46,14 @@ def test_outcome_of_one_pit(hand: Any, found: int | None, truth: int, outcome: s
 
 def test_pits_without_a_computable_truth_are_left_out(hand: Any) -> None:
     assert outcomes(hand, (1, None), (2, 2)) == ["exact"]
+
+
+def test_what_was_not_explored_to_its_end_says_nothing(hand: Any) -> None:
+    row = {**PIT, "first_pit_step": None, "true_wrong_step": 2}
+    never = {**row, "rationale_id": "w0", "step_count": 0, "pass_counts": [], "draw_counts": []}
+    half = {**row, "rationale_id": "w1", "pass_counts": [4], "draw_counts": [4]}
+    hand.put("first_pits", never, half)
+    assert hand.rows("from int_pit_outcomes") == []
 
 
 def test_shares_by_step_and_in_total(hand: Any) -> None:

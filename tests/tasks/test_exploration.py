@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from selfexplore_tasks import recipe
 from selfexplore_tasks.engines.protocol import Completion, Engine, GenerationRequest
-from selfexplore_tasks.exploration import Draws, Exploration, Explorer, WrongRationale, search_pit
+from selfexplore_tasks.exploration import (
+    MIN_ROOM,
+    Draws,
+    Exploration,
+    Explorer,
+    WrongRationale,
+    cut_to_context,
+    search_pit,
+)
 from selfexplore_tasks.grading import Grader
 from selfexplore_tasks.prompts import PromptFormat
 
@@ -250,3 +258,14 @@ def test_nothing_to_explore_asks_the_engine_nothing(tiny_model_dir: Path) -> Non
     assert explore(engine, tiny_model_dir) == []
     assert explore(engine, tiny_model_dir, rationale(steps=()))[0].rollouts == []
     assert engine.requests == []
+
+
+def test_steps_after_which_no_rollout_fits_are_not_explored(tiny_model_dir: Path) -> None:
+    prompts = PromptFormat(recipe.Prompt(), tiny_model_dir)
+    whole = WrongRationale("w", "p", "How many?", "23", STEPS)
+    two_steps = len(prompts.prompt_ids(whole.question, whole.prefix(2)))
+    (cut,) = cut_to_context([whole], prompts, two_steps + MIN_ROOM)
+    assert cut.steps == STEPS[:2]
+    assert cut_to_context([whole], prompts, 10_000) == cut_to_context([whole], prompts, None) == [whole]
+    (nothing,) = cut_to_context([whole], prompts, MIN_ROOM)
+    assert nothing.steps == ()

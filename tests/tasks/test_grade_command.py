@@ -151,6 +151,8 @@ BAD_INPUT: dict[str, tuple[bytes, tuple[str, ...], str]] = {
     "unknown setting": (lines({**GOOD, "c": {"match_types": ["expr"], "a": 1}}), ("--config", "c"), "no configuration"),
     "gold a list": (lines({**GOOD, "gold": ["1"]}), (), "holds a list in row 1"),
     "half a surrogate": (b'{"gold": "1", "text": "\\ud800"}\n', (), "half a surrogate pair"),
+    "no time": (lines(GOOD), ("--timeout", "0"), "--timeout must be more than 0"),
+    "endless time": (lines(GOOD), ("--timeout", "inf"), "at most 600 seconds"),
     "blank phrase": (lines(GOOD), ("--answer-phrase", " "), "--answer-phrase must not be blank"),
 }
 
@@ -188,6 +190,7 @@ def test_all_gsm8k_model_solutions_agree(prediction: str, grade: Grade) -> None:
 )
 def test_outside_cases_agree_but_for_those_listed(name: str, count: int, misses: dict[int, str], grade: Grade) -> None:
     columns = ("--gold", "gold", "--prediction", "pred")
-    report = grade(GRADING / f"{name}.jsonl", "--label", "equal", "--json", columns=columns)
+    options = ("--label", "equal", "--timeout", "60", "--json")
+    report = grade(GRADING / f"{name}.jsonl", *options, columns=columns)
     assert (report["rows"], report["agree"]) == (count, count - len(misses))
     assert {miss["row"]: miss["reason"] for miss in report["misses"]} == misses

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from selfexplore_tasks.grading import Grader, GradeRequest
 from selfexplore_tasks.grading.compare import answers_equal, compare_locally, normalise_answer, parse_number
 
 
@@ -111,3 +112,29 @@ def test_normalisation_never_fails_and_a_text_equals_itself(text: str) -> None:
     assert compare_locally(normalised, normalised) in ("equal_number", "equal_text", None, "unequal_text")
     if parse_number(text) is not None:
         assert answers_equal(text, text)
+
+
+@pytest.mark.parametrize(
+    ("gold", "prediction", "is_equal"),
+    [
+        ("9", "3^2", True),
+        ("8", "2^3", True),
+        ("5", "5^2", False),
+        ("1000", "10^3", True),
+        ("5", "5\\text{ cm}^2", True),
+        ("5", "5 dozens", False),
+        ("5", "5 minus two", False),
+        ("3", "3 over four", False),
+        ("7", "7 factorial", False),
+        ("5", "5 slices of pizza", True),
+        ("5", "5 miles per hour", True),
+        ("12", "1 2", False),
+        ("1000", "1 000", True),
+    ],
+)
+def test_powers_calculations_and_gaps_are_not_read_as_their_first_number(
+    gold: str, prediction: str, is_equal: bool
+) -> None:
+    with Grader(answer_phrase="The answer is") as grader:
+        (found,) = grader.grade([GradeRequest(f"The answer is {prediction}", gold, "stop")])
+    assert found.is_correct_strict is is_equal

@@ -19,6 +19,11 @@ from selfexplore_tasks.grading import (
     gold_from_gsm8k,
     last_boxed,
 )
+from selfexplore_tasks.recipe_files import load_recipe
+from selfexplore_tasks.stages.context import StageContext
+from selfexplore_tasks.stages.generation import grade_columns, open_grader
+from selfexplore_tasks.store.experiments import Experiment
+from selfexplore_tasks.store.home import Store
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 
@@ -101,6 +106,19 @@ def test_without_an_answer_the_second_grader_calls_it_wrong() -> None:
         ("no_answer", False),
         ("unfinished", False),
     ]
+
+
+def test_a_stage_stores_what_the_second_grader_of_its_recipe_says(tmp_path: Path) -> None:
+    recipe = load_recipe("arithmetic-tiny", {"grading.second": "string_match"})
+    context = StageContext(Store(tmp_path), Experiment("e", recipe, "hash", "2026-01-01"), 1, "sample")
+    with open_grader(context) as grader:
+        (grade,) = grader.grade([GradeRequest("The answer is 22.0", "22", "stop")])
+    assert grade_columns(grade) == {
+        "answer": "22.0",
+        "is_correct_flexible": True,
+        "grade_reason": "equal_number",
+        "is_correct_second": False,
+    }
 
 
 def test_numbers_need_no_subprocess() -> None:
