@@ -32,8 +32,9 @@ def clustered_bootstrap(problems: Mapping[tuple[int, int], int], *, seed: int) -
     Args:
         problems: how many problems have this (sum of differences, number of answers).
     """
-    kinds = np.array(list(problems))
-    counts = np.array(list(problems.values()))
+    # Sorted, so that the interval does not depend on the order in which the kinds were met.
+    kinds = np.array(sorted(problems))
+    counts = np.array([problems[kind] for kind in sorted(problems)])
     total = counts.sum()
     resampled = np.random.default_rng(seed).multinomial(total, counts / total, size=BOOTSTRAP_DRAWS)
     low, high = np.percentile(resampled @ kinds[:, 0] / (resampled @ kinds[:, 1]), [2.5, 97.5])

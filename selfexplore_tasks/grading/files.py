@@ -110,15 +110,10 @@ def _options(cell: object, column: str, where: str) -> SymbolicOptions | None:
     settings = {name: value for name, value in settings.items() if value is not None}
     try:
         match_types = tuple(settings.pop("match_types"))
-        precision = settings.pop("precision", SymbolicOptions.precision)
+        precision = int(str(settings.pop("precision", SymbolicOptions.precision)))
         options = SymbolicOptions(match_types, precision, **settings)
         flags = (options.strict, options.allow_set_relation_comp)
-        is_valid = (
-            isinstance(precision, int)
-            and match_types
-            and set(match_types) <= {"latex", "expr"}
-            and all(isinstance(one, bool) for one in flags)
-        )
+        is_valid = match_types and set(match_types) <= {"latex", "expr"} and all(isinstance(one, bool) for one in flags)
     except (KeyError, TypeError, ValueError):
         is_valid = False
     if not is_valid:
