@@ -120,7 +120,9 @@ def check_model_folder(model_dir: Path | str) -> None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether an exception says that memory (of the GPU or the host) ran out."""
-    return isinstance(error, MemoryError) or any(text in str(error) for text in OUT_OF_MEMORY)
+    import torch
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in OUT_OF_MEMORY)
 
 
 def end_token_ids(model_dir: Path | str, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:

@@ -47,6 +47,7 @@ COMMANDS = [
     ["where"],
 ]
 HEAVY = ("torch", "vllm", "trl", "transformers", "datasets", "duckdb", "pyarrow", "math_verify", "airflow")
+MODELS = ((0, "sft"), (1, "rft"), (1, "continued_rft"), (1, "outcome_dpo"), (1, "policy"))
 Run = Callable[..., str]
 
 
@@ -125,7 +126,7 @@ def test_scores_as_json_have_the_promised_keys(run: Run) -> None:
     assert all(keys | {"problem_count", "promoted"} <= row.keys() for row in rows)
     assert {(row["round"], row["model"], row["split"]) for row in rows} == {
         (round_number, model, split)
-        for round_number, model in ((0, "sft"), (1, "rft"), (1, "policy"))
+        for round_number, model in MODELS
         for split in ("dev", "test")
     }
     assert all(row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"] for row in rows)
@@ -136,7 +137,7 @@ def test_scores_as_json_have_the_promised_keys(run: Run) -> None:
 def test_scores_as_a_table(run: Run) -> None:
     lines = run("scores").splitlines()
     assert lines[0].split()[:3] == ["experiment", "round", "model"]
-    assert len(lines) == 2 + 6
+    assert len(lines) == 2 + 2 * len(MODELS)
 
 
 def test_rounds_as_json(run: Run) -> None:
