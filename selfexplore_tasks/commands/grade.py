@@ -70,7 +70,7 @@ def grade(options: argparse.Namespace) -> None:
     columns = FileColumns(options.gold, options.prediction, options.label, options.config)
     rows = read_rows(options.file, columns)
     graded = grade_rows(rows, answer_phrase=options.answer_phrase, second=options.second, timeout_s=options.timeout)
-    report = _labelled(graded) if options.label else _unlabelled(graded)
+    report = (_labelled(graded) if options.label else _unlabelled(graded)) | _unreadable(graded)
     if options.second:
         report["second_disagrees"] = [_shown(one) for one in graded if one.is_correct != one.is_correct_second]
     report["seconds"] = round(time.perf_counter() - started, 3)
@@ -94,20 +94,24 @@ def _labelled(graded: Sequence[GradedRow]) -> dict[str, Any]:
 
 
 def _unlabelled(graded: Sequence[GradedRow]) -> dict[str, Any]:
-    """Verdicts by reason, and the rows whose gold answer cannot be read: no prediction is right there."""
-    from selfexplore_tasks.grading.readable import unreadable_golds
-
-    unreadable = unreadable_golds([one.row.gold for one in graded])
-    listed = [{"row": one.row.number, "gold": _cut(one.row.gold)} for one in graded if one.row.gold in unreadable]
+    """Verdicts by reason."""
     counts = Counter((one.verdict, one.reason) for one in graded)
     return {
         "rows": len(graded),
         "verdicts": [
             {"verdict": verdict, "reason": reason, "rows": count} for (verdict, reason), count in sorted(counts.items())
         ],
-        "unreadable_gold": len(listed),
-        "unreadable": listed,
     }
+
+
+def _unreadable(graded: Sequence[GradedRow]) -> dict[str, Any]:
+    """The rows whose gold answer cannot be read: no prediction is right there, unless Math-Verify reads the row."""
+    from selfexplore_tasks.grading.readable import unreadable_golds
+
+    ours = [one for one in graded if one.row.options is None]
+    unreadable = unreadable_golds([one.row.gold for one in ours])
+    listed = [{"row": one.row.number, "gold": _cut(one.row.gold)} for one in ours if one.row.gold in unreadable]
+    return {"unreadable_gold": len(listed), "unreadable": listed}
 
 
 def _shown(one: GradedRow) -> dict[str, Any]:

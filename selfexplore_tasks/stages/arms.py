@@ -7,15 +7,17 @@ outcome arm stand in the notes under its name; none of them is fatal.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from selfexplore_tasks.stages.context import StageContext
 from selfexplore_tasks.stages.dpo import train_on_pairs, training_pairs
 from selfexplore_tasks.stages.rft import rft_rows
-from selfexplore_tasks.stages.supervised import fine_tune, training_notes
+from selfexplore_tasks.stages.supervised import FineTuning, fine_tune, training_notes
 from selfexplore_tasks.store.manifests import Manifest
 
 if TYPE_CHECKING:
+    from selfexplore_tasks.recipe import ContinuedRftArm, OutcomeArm
     from selfexplore_tasks.training.data import TrainingResult
 
 
@@ -29,7 +31,11 @@ def run(context: StageContext) -> Manifest:
     from selfexplore_tasks.training.data import NothingToTrain
 
     trained: dict[str, TrainingResult] = {}
-    for name, train in (("continued_rft", _continue_rft), ("outcome_dpo", _outcome_dpo)):
+    arms = context.recipe.arms
+    for name, train in (
+        ("continued_rft", partial(continue_rft, arm=arms.continued_rft)),
+        ("outcome_dpo", partial(outcome_dpo, arm=arms.outcome_dpo)),
+    ):
         model_id = f"{context.round_number}/{name}"
         try:
             trained[model_id] = train(context, model_id, steps)
@@ -48,22 +54,20 @@ def run(context: StageContext) -> Manifest:
     )
 
 
-def _continue_rft(context: StageContext, model_id: str, steps: int) -> TrainingResult:
-    settings = context.recipe.rft.model_copy(
-        update=_given(max_steps=steps, learning_rate=context.recipe.arms.continued_rft.learning_rate)
-    )
-    return fine_tune(
-        context,
-        rft_rows(context),
+def continue_rft(context: StageContext, model_id: str, steps: int, arm: ContinuedRftArm) -> TrainingResult:
+    """Go on training the explorer on its own RFT set."""
+    task = FineTuning(
+        rows=rft_rows(context),
         start_model_id=context.explorer_id,
         model_id=model_id,
-        settings=settings,
+        settings=context.recipe.rft.model_copy(update=_given(max_steps=steps, learning_rate=arm.learning_rate)),
         seed_parts=("continued_rft", context.round_number),
     )
+    return fine_tune(context, task)
 
 
-def _outcome_dpo(context: StageContext, model_id: str, steps: int) -> TrainingResult:
-    arm = context.recipe.arms.outcome_dpo
+def outcome_dpo(context: StageContext, model_id: str, steps: int, arm: OutcomeArm) -> TrainingResult:
+    """Train the explorer with DPO on the outcome pairs."""
     return train_on_pairs(
         context,
         training_pairs(context, "outcome"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from selfexplore_tasks.stages.context import StageContext
-from selfexplore_tasks.stages.supervised import train_and_commit
+from selfexplore_tasks.stages.supervised import FineTuning, train_and_commit
 from selfexplore_tasks.store.manifests import Manifest
 
 
@@ -32,11 +32,13 @@ def run(context: StageContext) -> Manifest:
         )
     return train_and_commit(
         context,
-        rows,
-        start_model_id=start,
-        model_id=context.explorer_id,
-        settings=settings,
-        seed_parts=("rft", context.round_number),
+        FineTuning(
+            rows=rows,
+            start_model_id=start,
+            model_id=context.explorer_id,
+            settings=settings,
+            seed_parts=("rft", context.round_number),
+        ),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from selfexplore_tasks.stages.context import StageContext
-from selfexplore_tasks.stages.supervised import train_and_commit
+from selfexplore_tasks.stages.supervised import FineTuning, train_and_commit
 from selfexplore_tasks.store.manifests import Manifest
 
 
@@ -19,5 +19,6 @@ def run(context: StageContext) -> Manifest:
         if problem.gold_rationale is not None
     ]
     return train_and_commit(
-        context, rows, start_model_id="0/base", model_id="0/sft", settings=settings, seed_parts=("sft",)
+        context,
+        FineTuning(rows=rows, start_model_id="0/base", model_id="0/sft", settings=settings, seed_parts=("sft",)),
     )

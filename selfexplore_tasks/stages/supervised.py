@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from selfexplore_tasks.stages.context import StageContext
@@ -16,64 +17,52 @@ if TYPE_CHECKING:
 KEPT_LOG_LINES = 100
 
 
-def train_and_commit(
-    context: StageContext,
-    rows: Sequence[dict[str, Any]],
-    *,
-    start_model_id: str,
-    model_id: str,
-    settings: Training,
-    seed_parts: Sequence[str | int],
-) -> Manifest:
-    """Fine-tune as `fine_tune` does and commit the stage."""
-    result = fine_tune(
-        context,
-        rows,
-        start_model_id=start_model_id,
-        model_id=model_id,
-        settings=settings,
-        seed_parts=seed_parts,
-    )
+@dataclass(frozen=True, kw_only=True)
+class FineTuning:
+    """Supervised training of ``start_model_id`` on ``rows`` (question, text), which gives ``model_id``."""
+
+    rows: Sequence[dict[str, Any]]
+    start_model_id: str
+    model_id: str
+    settings: Training
+    seed_parts: Sequence[str | int]
+
+
+def train_and_commit(context: StageContext, task: FineTuning) -> Manifest:
+    """Fine-tune and commit the stage."""
+    result = fine_tune(context, task)
     return context.commit(
         {},
-        row_counts={"examples": len(rows), "too_long": result.too_long_count},
+        row_counts={"examples": len(task.rows), "too_long": result.too_long_count},
         token_count=result.token_count,
-        notes={"model_id": model_id, "start_model_id": start_model_id, **training_notes(result)},
+        notes={"model_id": task.model_id, "start_model_id": task.start_model_id, **training_notes(result)},
     )
 
 
-def fine_tune(
-    context: StageContext,
-    rows: Sequence[dict[str, Any]],
-    *,
-    start_model_id: str,
-    model_id: str,
-    settings: Training,
-    seed_parts: Sequence[str | int],
-) -> TrainingResult:
-    """Fine-tune ``start_model_id`` on ``rows`` (question, text) into ``model_id``."""
+def fine_tune(context: StageContext, task: FineTuning) -> TrainingResult:
+    """Train the task's model into the experiment's folder of models."""
     from selfexplore_tasks.seeds import derive_seed
     from selfexplore_tasks.training.data import TrainingExample
     from selfexplore_tasks.training.sft import train_sft
 
-    prompts = context.prompts(start_model_id)
+    prompts = context.prompts(task.start_model_id)
     examples = [
         TrainingExample(
             prompts.prompt_ids(row["question"]),
             (*prompts.completion_ids(row["question"], "", row["text"]), prompts.eos_token_id),
         )
-        for row in rows
+        for row in task.rows
     ]
-    with TrainingProgress(model_id) as progress:
+    with TrainingProgress(task.model_id) as progress:
         return train_sft(
-            model_dir=context.model_path(start_model_id),
-            output_dir=context.store.model_dir(context.slug, model_id),
+            model_dir=context.model_path(task.start_model_id),
+            output_dir=context.store.model_dir(context.slug, task.model_id),
             examples=examples,
-            settings=settings,
-            seed=derive_seed(context.recipe.seed, *seed_parts),
+            settings=task.settings,
+            seed=derive_seed(context.recipe.seed, *task.seed_parts),
             threads=context.threads,
             on_progress=progress.update,
-            reporting=reporting(context, model_id),
+            reporting=reporting(context, task.model_id),
         )
 
 

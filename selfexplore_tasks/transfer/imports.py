@@ -6,14 +6,16 @@ leaves nothing that a reader, or the stage itself, would take for its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.grading import Grade, Grader, GradeRequest
 from selfexplore_tasks.problems.model import Problem
 from selfexplore_tasks.problems.sources import normalise_question
+from selfexplore_tasks.progress import Progress
 from selfexplore_tasks.stages.context import StageContext
 from selfexplore_tasks.store.experiments import last_round
 from selfexplore_tasks.store.home import Store
@@ -24,6 +26,7 @@ from selfexplore_tasks.transfer.texts import LeftOut, TextColumns, file_hash
 
 ROWS_PER_PART = 20_000
 Row = Mapping[str, Any]
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,17 @@ def check_not_empty(found: Sequence[object], file: ImportedFile, left_out: LeftO
             f"{file.name} holds nothing to import ({left_out.summary()}; {left_out.examples[0]}): "
             "check the columns, the experiment and the round."
         )
+
+
+def graded_batches(
+    items: Sequence[Item], request: Callable[[Item], GradeRequest], grader: Grader, progress: Progress
+) -> Iterator[list[tuple[Item, Grade]]]:
+    """Every item with its grade, as many at a time as a part holds."""
+    for start in range(0, len(items), ROWS_PER_PART):
+        batch = items[start : start + ROWS_PER_PART]
+        grades = grader.grade([request(item) for item in batch])
+        progress.advance(len(batch))
+        yield list(zip(batch, grades, strict=True))
 
 
 def commit_import(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from selfexplore_tasks.grading import AnswerPair, Grader, GradeRequest
+from selfexplore_tasks.grading import AnswerPair, Grade, Grader, GradeRequest
 from selfexplore_tasks.problems.model import Problem
 from selfexplore_tasks.problems.splits import load_problems
 from selfexplore_tasks.progress import Progress
@@ -19,12 +18,13 @@ from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.manifests import Manifest, read_manifest
 from selfexplore_tasks.table_files import Table, cell_text
 from selfexplore_tasks.transfer.imports import (
-    ROWS_PER_PART,
     ImportedFile,
+    Row,
     already_imported,
     by_question,
     check_not_empty,
     commit_import,
+    graded_batches,
     target_round,
     training_problem,
 )
@@ -45,6 +45,27 @@ class _Sampled:
     problem: Problem
     sample_index: int
     text: Text
+
+    def grade_request(self) -> GradeRequest:
+        return GradeRequest(self.text.content, self.problem.gold_answer, self.text.finish_reason)
+
+    def row(self, context: StageContext, grade: Grade) -> Row:
+        """The row of table `rationales`. What only the model behind the text knew is null."""
+        problem_id = self.problem.problem_id
+        return {
+            "rationale_id": f"{context.imported_id}/{problem_id}/{self.sample_index:03d}@{context.round_number}",
+            "problem_id": problem_id,
+            "model_id": context.imported_id,
+            "sample_index": self.sample_index,
+            "text": self.text.content,
+            "verdict": grade.verdict,
+            "is_correct_strict": grade.is_correct_strict,
+            "finish_reason": self.text.finish_reason,
+            "token_count": None,
+            "logprob_mean": None,
+            "seed": None,
+            **grade_columns(grade),
+        }
 
 
 def import_rationales(
@@ -82,7 +103,10 @@ def import_rationales(
         run_stage(store, slug, "prepare", round_number=0)
         problem_count = len({one.problem.problem_id for one in sampled})
         with Progress("import", len(sampled), "texts") as progress:
-            batches = _graded(context, sampled, grader, progress)
+            batches = (
+                [one.row(context, grade) for one, grade in batch]
+                for batch in graded_batches(sampled, _Sampled.grade_request, grader, progress)
+            )
             return commit_import(context, "rationales", batches, file, left_out, {"problems": problem_count})
 
 
@@ -129,34 +153,3 @@ def _match(
         for _, (problem, found) in sorted(texts.items())
         for index, text in enumerate(found)
     ]
-
-
-def _graded(
-    context: StageContext, sampled: Sequence[_Sampled], grader: Grader, progress: Progress
-) -> Iterator[list[Mapping[str, Any]]]:
-    """Rows of table `rationales`, a part at a time. What only the model behind them knew is null."""
-    for start in range(0, len(sampled), ROWS_PER_PART):
-        batch = sampled[start : start + ROWS_PER_PART]
-        grades = grader.grade(
-            [GradeRequest(one.text.content, one.problem.gold_answer, one.text.finish_reason) for one in batch]
-        )
-        progress.advance(len(batch))
-        yield [
-            {
-                "rationale_id": (
-                    f"{context.imported_id}/{one.problem.problem_id}/{one.sample_index:03d}@{context.round_number}"
-                ),
-                "problem_id": one.problem.problem_id,
-                "model_id": context.imported_id,
-                "sample_index": one.sample_index,
-                "text": one.text.content,
-                "verdict": grade.verdict,
-                "is_correct_strict": grade.is_correct_strict,
-                "finish_reason": one.text.finish_reason,
-                "token_count": None,
-                "logprob_mean": None,
-                "seed": None,
-                **grade_columns(grade),
-            }
-            for one, grade in zip(batch, grades, strict=True)
-        ]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 from selfexplore_tasks.engines.protocol import Completion
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.exploration import Exploration, Rollout, WrongRationale
-from selfexplore_tasks.grading import Grade, Grader, GradeRequest
+from selfexplore_tasks.grading import Grade, GradeRequest
 from selfexplore_tasks.progress import Progress
 from selfexplore_tasks.stages.context import StageContext
 from selfexplore_tasks.stages.explore import rollout_rows, wrong_rationales
@@ -22,12 +21,13 @@ from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.manifests import Manifest
 from selfexplore_tasks.table_files import Table, cell_text
 from selfexplore_tasks.transfer.imports import (
-    ROWS_PER_PART,
     ImportedFile,
+    Row,
     already_imported,
     by_question,
     check_not_empty,
     commit_import,
+    graded_batches,
     target_round,
     training_problem,
 )
@@ -61,10 +61,15 @@ class _Drawn:
     index: int
     text: Text
 
-    def explored(self, grade: Grade) -> Exploration:
-        """The completion as exploring would have returned it, without tokens."""
+    def grade_request(self) -> GradeRequest:
+        return GradeRequest(self.text.content, self.wrong.gold_answer, self.text.finish_reason)
+
+    def row(self, context: StageContext, grade: Grade) -> Row:
+        """The row of table `rollouts` that exploring would have written. The number of tokens is not known."""
         completion = Completion(self.text.content, (), self.text.finish_reason, math.nan)
-        return Exploration(self.wrong, [Rollout(self.step, self.index, completion, grade)])
+        exploration = Exploration(self.wrong, [Rollout(self.step, self.index, completion, grade)])
+        (row,) = rollout_rows(exploration, context.imported_id)
+        return {**row, "token_count": None}
 
 
 def import_rollouts(
@@ -95,7 +100,11 @@ def import_rollouts(
     explored = {one.wrong.rationale_id for one in drawn}
     counts = {"rationales": len(explored), "without_rollouts": len(wrong) - len(explored)}
     with open_grader(context) as grader, Progress("import", len(drawn), "texts") as progress:
-        return commit_import(context, "rollouts", _graded(context, drawn, grader, progress), file, left_out, counts)
+        batches = (
+            [one.row(context, grade) for one, grade in batch]
+            for batch in graded_batches(drawn, _Drawn.grade_request, grader, progress)
+        )
+        return commit_import(context, "rollouts", batches, file, left_out, counts)
 
 
 def _match(
@@ -168,20 +177,3 @@ def _check_gaps(drawn: Sequence[_Drawn]) -> None:
                 f"A rationale of {question!r} has rollouts after step {max(steps)} and none after step {missing}: "
                 "the first pit may be there, so draw that step too or leave the later ones out."
             )
-
-
-def _graded(
-    context: StageContext, drawn: Sequence[_Drawn], grader: Grader, progress: Progress
-) -> Iterator[list[Mapping[str, Any]]]:
-    """Rows of table `rollouts`, a part at a time. The number of tokens is not known."""
-    for start in range(0, len(drawn), ROWS_PER_PART):
-        batch = drawn[start : start + ROWS_PER_PART]
-        grades = grader.grade(
-            [GradeRequest(one.text.content, one.wrong.gold_answer, one.text.finish_reason) for one in batch]
-        )
-        progress.advance(len(batch))
-        yield [
-            {**row, "token_count": None}
-            for one, grade in zip(batch, grades, strict=True)
-            for row in rollout_rows(one.explored(grade), context.imported_id)
-        ]

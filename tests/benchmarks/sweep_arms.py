@@ -13,18 +13,19 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tabulate import tabulate
 
 from selfexplore_tasks.problems.model import Problem
 from selfexplore_tasks.progress import Progress
+from selfexplore_tasks.recipe import ContinuedRftArm
+from selfexplore_tasks.stages.arms import continue_rft
 from selfexplore_tasks.stages.context import StageContext
 from selfexplore_tasks.stages.dpo import train_on_pairs, training_pairs
 from selfexplore_tasks.stages.evaluate import answer_greedily
 from selfexplore_tasks.stages.generation import open_grader
-from selfexplore_tasks.stages.rft import rft_rows
-from selfexplore_tasks.stages.supervised import fine_tune
 from selfexplore_tasks.statistics import paired_bootstrap
 from selfexplore_tasks.store.experiments import load_experiment
 from selfexplore_tasks.store.home import Store
@@ -108,15 +109,7 @@ def _preference(context: StageContext, kind: str, rate: float, beta: float, step
 
 
 def _continued(context: StageContext, rate: float, steps: int) -> Callable[[str], Any]:
-    settings = context.recipe.rft.model_copy(update={"learning_rate": rate, "max_steps": steps})
-    return lambda model_id: fine_tune(
-        context,
-        rft_rows(context),
-        start_model_id=context.explorer_id,
-        model_id=model_id,
-        settings=settings,
-        seed_parts=("continued_rft", context.round_number),
-    )
+    return partial(continue_rft, context, steps=steps, arm=ContinuedRftArm(learning_rate=rate))
 
 
 def _solved(context: StageContext, model_id: str, problems: list[Problem]) -> list[bool]:

@@ -125,9 +125,7 @@ def test_scores_as_json_have_the_promised_keys(run: Run) -> None:
     keys = {"experiment", "round", "model", "benchmark", "split", "accuracy", "accuracy_low", "accuracy_high"}
     assert all(keys | {"problem_count", "promoted"} <= row.keys() for row in rows)
     assert {(row["round"], row["model"], row["split"]) for row in rows} == {
-        (round_number, model, split)
-        for round_number, model in MODELS
-        for split in ("dev", "test")
+        (round_number, model, split) for round_number, model in MODELS for split in ("dev", "test")
     }
     assert all(row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"] for row in rows)
     assert [row["promoted"] for row in rows if row["model"] == "sft"] == [True, True]

@@ -50,7 +50,8 @@ def grade(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Grade:
 
 def test_labels_give_agreement_and_every_miss(grade: Grade) -> None:
     report = grade(ROWS, "--label", "right", "--json")
-    assert report.keys() == {"rows", "agree", "false_positive", "false_negative", "misses", "seconds"}
+    counts = {"rows", "agree", "false_positive", "false_negative", "unreadable_gold"}
+    assert report.keys() == counts | {"misses", "unreadable", "seconds"}
     assert (report["rows"], report["agree"]) == (7, 5)
     assert (report["false_positive"], report["false_negative"]) == (1, 1)
     assert report["misses"] == [
@@ -75,6 +76,12 @@ def test_labels_give_agreement_and_every_miss(grade: Grade) -> None:
     ]
 
 
+def test_a_gold_answer_that_cannot_be_read_is_listed_beside_the_labels(grade: Grade) -> None:
+    report = grade([*ROWS, {"gold": r"\frac{1}{", "text": "1", "right": False}], "--label", "right", "--json")
+    assert (report["rows"], report["agree"], report["unreadable_gold"]) == (8, 6, 1)
+    assert report["unreadable"] == [{"row": 8, "gold": r"\frac{1}{"}]
+
+
 def test_without_labels_verdicts_are_counted_and_unreadable_golds_listed(grade: Grade) -> None:
     report = grade([*ROWS, {"gold": r"\frac{1}{", "text": "1"}, {"gold": None, "text": "1"}], "--json")
     counts = {(row["verdict"], row["reason"]): row["rows"] for row in report["verdicts"]}
@@ -89,8 +96,8 @@ def test_without_labels_verdicts_are_counted_and_unreadable_golds_listed(grade: 
 def test_the_table_lists_what_the_json_lists(grade: Grade) -> None:
     text = grade(ROWS, "--label", "right")
     lines = text.splitlines()
-    assert lines[0].split() == ["rows", "agree", "false_positive", "false_negative", "seconds"]
-    assert lines[2].split()[:4] == ["7", "5", "1", "1"]
+    assert lines[0].split() == ["rows", "agree", "false_positive", "false_negative", "unreadable_gold", "seconds"]
+    assert lines[2].split()[:5] == ["7", "5", "1", "1", "0"]
     assert "misses" in lines
     assert "unequal_number" in text and "equal_symbolic" in text
     assert "equal_number" in grade(ROWS)

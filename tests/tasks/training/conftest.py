@@ -3,13 +3,41 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from selfexplore_tasks.recipe import Dpo, Training
+from selfexplore_tasks.training.common import load_start, make_job, training_arguments
 from selfexplore_tasks.training.data import PreferenceExample, TrainingExample, preference_example
+from selfexplore_tasks.training.dpo import dpo_trainer
+from selfexplore_tasks.training.partial import PartialRun
+from selfexplore_tasks.training.trainers import StepDPOTrainer
 
 EOS = 0
+TrainerOpener = Callable[..., StepDPOTrainer]
+
+
+@pytest.fixture(scope="session")
+def open_trainer() -> TrainerOpener:
+    """The very trainer that `train_dpo` runs, for a model folder, an output folder, pairs and settings."""
+
+    def call(model_dir: Path, folder: Path, pairs: list[PreferenceExample], settings: Dpo) -> StepDPOTrainer:
+        job, kept = make_job(
+            kind="dpo",
+            model_dir=model_dir,
+            output_dir=folder / "policy",
+            examples=pairs,
+            settings=settings,
+            seed=7,
+            threads=1,
+        )
+        model, tokenizer = load_start(model_dir)
+        arguments = training_arguments(job, PartialRun.open(job.output_dir, "x", settings.micro_batch_size))
+        return dpo_trainer(job, settings, kept, model, tokenizer, arguments, [])
+
+    return call
 
 
 @pytest.fixture(scope="session")

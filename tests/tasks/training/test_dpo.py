@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.recipe import Dpo, Lora, Reporter
-from selfexplore_tasks.training.common import load_start, make_job, training_arguments
+from selfexplore_tasks.training.common import make_job, training_arguments
 from selfexplore_tasks.training.data import (
     NO_REPORTS,
     NothingToTrain,
@@ -23,26 +24,12 @@ from selfexplore_tasks.training.data import (
     TrainingResult,
     preference_example,
 )
-from selfexplore_tasks.training.dpo import dpo_trainer, train_dpo
+from selfexplore_tasks.training.dpo import train_dpo
 from selfexplore_tasks.training.partial import PartialRun
 from selfexplore_tasks.training.trainers import StepDPOTrainer
 
 EOS = 0
-
-
-def _trainer(model_dir: Path, folder: Path, pairs: list[PreferenceExample], settings: Dpo) -> StepDPOTrainer:
-    job, kept = make_job(
-        kind="dpo",
-        model_dir=model_dir,
-        output_dir=folder / "policy",
-        examples=pairs,
-        settings=settings,
-        seed=7,
-        threads=1,
-    )
-    model, tokenizer = load_start(model_dir)
-    arguments = training_arguments(job, PartialRun.open(job.output_dir, "x", settings.micro_batch_size))
-    return dpo_trainer(job, settings, kept, model, tokenizer, arguments, [])
+TrainerOpener = Callable[..., StepDPOTrainer]
 
 
 def _train(
@@ -67,9 +54,9 @@ def _train(
 
 
 def test_eos_ends_chosen_and_never_rejected_in_the_trainers_own_batches(
-    tiny_model_dir: Path, tmp_path: Path, pairs: list[PreferenceExample], dpo_settings: Dpo
+    tiny_model_dir: Path, tmp_path: Path, pairs: list[PreferenceExample], dpo_settings: Dpo, open_trainer: TrainerOpener
 ) -> None:
-    trainer = _trainer(tiny_model_dir, tmp_path, pairs, dpo_settings)
+    trainer = open_trainer(tiny_model_dir, tmp_path, pairs, dpo_settings)
     answers = set()
     for batch in trainer.get_train_dataloader():
         chosen, rejected = (
@@ -88,11 +75,11 @@ def test_eos_ends_chosen_and_never_rejected_in_the_trainers_own_batches(
 
 
 def test_eos_ends_a_complete_rejected_text_where_it_is_asked_for(
-    tiny_model_dir: Path, tmp_path: Path, dpo_settings: Dpo
+    tiny_model_dir: Path, tmp_path: Path, dpo_settings: Dpo, open_trainer: TrainerOpener
 ) -> None:
     complete = preference_example([5, 6], [7, 8], [9, 10], EOS, is_rejected_ended=True)
     step = preference_example([5, 6], [7, 8], [9], EOS)
-    trainer = _trainer(tiny_model_dir, tmp_path, [complete, step], dpo_settings)
+    trainer = open_trainer(tiny_model_dir, tmp_path, [complete, step], dpo_settings)
     batch = trainer.data_collator([dict(row) for row in trainer.train_dataset])
     pad = 1
     assert batch["input_ids"].tolist() == [[5, 6, 7, 8, EOS]] * 2 + [[5, 6, 9, 10, EOS], [5, 6, 9, pad, pad]]
@@ -100,10 +87,10 @@ def test_eos_ends_a_complete_rejected_text_where_it_is_asked_for(
 
 
 def test_token_ids_reach_the_batch_untouched_and_padding_is_no_answer(
-    tiny_model_dir: Path, tmp_path: Path, dpo_settings: Dpo
+    tiny_model_dir: Path, tmp_path: Path, dpo_settings: Dpo, open_trainer: TrainerOpener
 ) -> None:
     pairs = [preference_example([5, 6], [7, 8, 9], [10], EOS), preference_example([5], [7], [11, 12], EOS)]
-    trainer = _trainer(tiny_model_dir, tmp_path, pairs, dpo_settings)
+    trainer = open_trainer(tiny_model_dir, tmp_path, pairs, dpo_settings)
     batch = trainer.data_collator([dict(row) for row in trainer.train_dataset])
     pad = 1
     assert batch["input_ids"].tolist() == [
@@ -121,11 +108,11 @@ def test_token_ids_reach_the_batch_untouched_and_padding_is_no_answer(
 
 
 def test_loss_and_reference_are_trls(
-    tiny_model_dir: Path, tmp_path: Path, pairs: list[PreferenceExample], dpo_settings: Dpo
+    tiny_model_dir: Path, tmp_path: Path, pairs: list[PreferenceExample], dpo_settings: Dpo, open_trainer: TrainerOpener
 ) -> None:
     from trl import DPOTrainer
 
-    trainer = _trainer(tiny_model_dir, tmp_path, pairs, dpo_settings)
+    trainer = open_trainer(tiny_model_dir, tmp_path, pairs, dpo_settings)
     batch = next(iter(trainer.get_train_dataloader()))
     chosen, rejected = trainer.compute_ref_log_probs(trainer.model, batch)
     torch.testing.assert_close(batch["ref_chosen_logps"], chosen, atol=1e-4, rtol=1e-5)

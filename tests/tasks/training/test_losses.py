@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -11,13 +12,12 @@ import torch
 from safetensors.torch import load_file
 
 from selfexplore_tasks.recipe import SMOOTHED_LOSSES, Dpo, DpoLoss, Lora
-from selfexplore_tasks.training.common import load_start, make_job, training_arguments
 from selfexplore_tasks.training.data import PreferenceExample
-from selfexplore_tasks.training.dpo import dpo_trainer, train_dpo
-from selfexplore_tasks.training.partial import PartialRun
+from selfexplore_tasks.training.dpo import train_dpo
 from selfexplore_tasks.training.trainers import StepDPOTrainer
 
 LOSSES = get_args(DpoLoss)
+TrainerOpener = Callable[..., StepDPOTrainer]
 SHIFTS = torch.linspace(-8, 8, 8)
 """Nats by which the reference of chosen is moved: at the start every pair would have the same loss."""
 
@@ -37,21 +37,6 @@ def _settings(loss: str, **changes: object) -> Dpo:
             **changes,
         }
     )
-
-
-def _trainer(model_dir: Path, folder: Path, pairs: list[PreferenceExample], settings: Dpo) -> StepDPOTrainer:
-    job, kept = make_job(
-        kind="dpo",
-        model_dir=model_dir,
-        output_dir=folder / "policy",
-        examples=pairs,
-        settings=settings,
-        seed=7,
-        threads=1,
-    )
-    model, tokenizer = load_start(model_dir)
-    arguments = training_arguments(job, PartialRun.open(job.output_dir, "x", settings.micro_batch_size))
-    return dpo_trainer(job, settings, kept, model, tokenizer, arguments, [])
 
 
 @pytest.mark.parametrize("lora", [None, Lora(rank=4, alpha=8)], ids=["full", "lora"])
@@ -92,10 +77,15 @@ def _token_log_probs(trainer: StepDPOTrainer, batch: dict[str, torch.Tensor]) ->
     ("loss", "sft_weight"), [("sigmoid", 0.0), ("sigmoid", 0.3), ("hinge", 0.0), ("ipo", 0.0), ("robust", 0.5)]
 )
 def test_loss_is_its_formula(
-    loss: str, sft_weight: float, tiny_model_dir: Path, tmp_path: Path, pairs: list[PreferenceExample]
+    loss: str,
+    sft_weight: float,
+    tiny_model_dir: Path,
+    tmp_path: Path,
+    pairs: list[PreferenceExample],
+    open_trainer: TrainerOpener,
 ) -> None:
     settings = _settings(loss, sft_weight=sft_weight, beta=0.2)
-    trainer = _trainer(tiny_model_dir, tmp_path, pairs, settings)
+    trainer = open_trainer(tiny_model_dir, tmp_path, pairs, settings)
     batch = next(iter(trainer.get_train_dataloader()))
     batch["ref_chosen_logps"] = batch["ref_chosen_logps"] + SHIFTS
     trainer.model.train()
