@@ -7,32 +7,44 @@ import sys
 from collections.abc import Sequence
 
 from selfexplore_tasks import __version__
-from selfexplore_tasks.commands import compare, core, grade, pits, transfer
+from selfexplore_tasks.commands import champion, compare, control, core, estimate, grade, housekeeping, pits, transfer
 from selfexplore_tasks.commands.common import Subcommands, add_command, add_overrides
 from selfexplore_tasks.errors import CheckFailed, UserError
+from selfexplore_tasks.failures import ExitCode, failure_of
 from selfexplore_tasks.stages.names import ROUND_STAGES, ROUND_ZERO_STAGES, SHARDED_STAGES
+from selfexplore_tasks.store.home import Store
 
 ALL_STAGES = tuple(dict.fromkeys((*ROUND_ZERO_STAGES, *ROUND_STAGES)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 0 = done, 1 = failed, 2 = bad input (one sentence on stderr)."""
+    """Run the command; returns a `failures.ExitCode`, with one sentence on stderr where it is not 0."""
     parser = build_parser()
     options = parser.parse_args(arguments)
     try:
         options.run(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except CheckFailed as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     except BrokenPipeError:
-        return 1
+        return ExitCode.FAILED
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return 130
-    return 0
+    except Exception as error:
+        code, sentence = _explain(error)
+        print(f"error: {sentence}", file=sys.stderr)
+        return code
+    return ExitCode.DONE
+
+
+def _explain(error: Exception) -> tuple[ExitCode, str]:
+    """What to tell the user; an error that nobody foresaw is raised again."""
+    known = failure_of(error, Store.from_environment().root)
+    if known is not None:
+        return known
+    if isinstance(error, UserError):
+        return ExitCode.USER_ERROR, str(error)
+    if isinstance(error, CheckFailed):
+        return ExitCode.BAD_DATA, str(error)
+    raise error
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -46,12 +58,16 @@ def build_parser() -> argparse.ArgumentParser:
     subcommands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_stage(subcommands)
     _add_recipe(subcommands)
+    estimate.declare(subcommands)
     _add_experiments(subcommands)
     _add_tables(subcommands)
     compare.declare(subcommands)
+    champion.declare(subcommands)
+    control.declare(subcommands)
     pits.declare(subcommands)
     transfer.declare(subcommands)
     grade.declare(subcommands)
+    housekeeping.declare(subcommands)
     _add_sql(subcommands)
     add_command(
         subcommands, "where", core.where, "show where the data is and which engine runs here", "selfexplore where"
@@ -74,6 +90,9 @@ def _add_stage(subcommands: Subcommands[argparse.ArgumentParser]) -> None:
         "--shard", default="1/1", metavar="I/N", help=f"worker I of N (stages {', '.join(SHARDED_STAGES)})"
     )
     parser.add_argument("--recipe", metavar="R", help="recipe name or YAML file; creates the experiment if it is new")
+    parser.add_argument(
+        "--redo", action="store_true", help="first forget the stage and what depends on it (for one shard only)"
+    )
     add_overrides(parser)
 
 
@@ -102,7 +121,7 @@ def _add_recipe(subcommands: Subcommands[argparse.ArgumentParser]) -> None:
 
 def _add_experiments(subcommands: Subcommands[argparse.ArgumentParser]) -> None:
     parser = add_command(
-        subcommands, "experiments", None, "list and delete experiments", "selfexplore experiments list"
+        subcommands, "experiments", None, "list, fork and delete experiments", "selfexplore experiments list"
     )
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
     listing = add_command(
@@ -118,6 +137,7 @@ def _add_experiments(subcommands: Subcommands[argparse.ArgumentParser]) -> None:
     )
     delete.add_argument("experiment", metavar="E", help="name of the experiment")
     delete.add_argument("--yes", action="store_true", help="do not ask")
+    control.declare_fork(actions)
 
 
 def _add_tables(subcommands: Subcommands[argparse.ArgumentParser]) -> None:

@@ -11,6 +11,7 @@ import json
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import IO, NoReturn
@@ -25,10 +27,17 @@ from typing import IO, NoReturn
 import psutil
 
 from selfexplore_tasks import launch_guard
-from selfexplore_tasks.processes import ProcessIdentity, end_group, usable_cores
+from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.failures import BATCH_DIVISOR_VARIABLE, ExitCode, batch_divisor
+from selfexplore_tasks.processes import ProcessIdentity, end_group, kernel_memory_kills, usable_cores
+from selfexplore_tasks.store.control import check_not_cancelled
+from selfexplore_tasks.store.files import write_text
 from selfexplore_tasks.store.home import Store
+from selfexplore_tasks.watchdog import Watchdog
 
 TOKEN_VARIABLE = "SELFEXPLORE_LAUNCH_TOKEN"
+STALL_VARIABLE = "SELFEXPLORE_STALL_S"
+STALL_S = 1_800.0
 LINE_BYTES = 16_384
 QUEUED_LINES = 1_000
 GRACE_S = 3.0
@@ -45,28 +54,44 @@ def run_stage_process(
     deadline_s: float | None = None,
     on_line: Callable[[str], None],
 ) -> int:
-    """Run a stage to its end and return its exit code (0 done, 2 the user's error, else a failure).
+    """Run a stage to its end and return its exit code (`failures.ExitCode`; 128 + n if signal n ended it).
+
+    A stage that ran out of memory is given smaller batches by its next try, until it is done. One that the kernel
+    killed for memory counts as such.
 
     Args:
         shard: ``I/N`` for a stage that is shared among workers.
-        env: added to this process's environment; ``SELFEXPLORE_PYTHON`` names another interpreter for the stage.
+        env: added to this process's environment; ``SELFEXPLORE_PYTHON`` names another interpreter for the stage,
+            ``SELFEXPLORE_STALL_S`` the seconds without progress after which it is ended (default 1800, 0 = never).
         deadline_s: seconds after which the stage is ended.
         on_line: called with every line the stage writes (stdout and stderr, cut to 16 KiB).
 
     Raises:
+        StalledError: the stage made no progress for too long.
         TimeoutError: the deadline passed.
         SystemExit: this process got SIGTERM; the group is ended first.
-        UserError: the experiment's name is not a legal one.
+        UserError: the experiment's name is not a legal one, or a person cancelled it.
     """
     environment = stage_environment(shard, env or {})
-    record = _record_file(Store.from_environment(environment), experiment, stage, shard)
+    store = Store.from_environment(environment)
+    check_not_cancelled(store, experiment)
+    record = _record_file(store, experiment, round_number, stage, shard)
+    watchdog = Watchdog(store, experiment, round_number, stage, _stall_seconds(environment))
+    divisor = max(batch_divisor(environment), _needed_divisor(record))
+    environment[BATCH_DIVISOR_VARIABLE] = str(divisor)
     end_previous(record)
     command = [
         *(environment.get("SELFEXPLORE_PYTHON") or sys.executable, "-m", "selfexplore_tasks", "stage", stage),
         *("--experiment", experiment, "--round", str(round_number)),
         *(("--shard", shard) if shard else ()),
     ]
-    return _run_group(command, environment, record, deadline_s, on_line)
+    killed_before = kernel_memory_kills()
+    code = _run_group(command, environment, record, deadline_s, on_line, watchdog)
+    if code == 128 + signal.SIGKILL and kernel_memory_kills() > killed_before:
+        on_line("error: Memory ran out: the kernel killed the stage. The next try takes smaller batches.")
+        code = ExitCode.OUT_OF_MEMORY
+    _remember_memory(record, code, divisor)
+    return code
 
 
 def stage_environment(shard: str | None, extra: Mapping[str, str]) -> dict[str, str]:
@@ -85,6 +110,16 @@ def stage_environment(shard: str | None, extra: Mapping[str, str]) -> dict[str, 
         folders = (str(Path(__file__).parent.parent), environment.get("PYTHONPATH"))
         environment["PYTHONPATH"] = os.pathsep.join(folder for folder in folders if folder)
     return environment
+
+
+def is_orphaned(record: Path) -> bool:
+    """Whether the launcher that recorded a process group on this machine is gone; the group may be, too."""
+    try:
+        content = json.loads(record.read_text(encoding="utf-8"))
+        launcher, host = ProcessIdentity(**content["launcher"]), content["host"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return False
+    return host == socket.gethostname() and launcher.find() is None
 
 
 def end_previous(record: Path) -> None:
@@ -110,6 +145,7 @@ def _run_group(
     record: Path,
     deadline_s: float | None,
     on_line: Callable[[str], None],
+    watchdog: Watchdog,
 ) -> int:
     reading, writing = os.pipe()
     # SIGTERM is deferred while the group starts, or it could miss a group that exists but is not known here yet.
@@ -126,22 +162,24 @@ def _run_group(
         try:
             os.close(reading)
             _write_record(record, guard.pid, environment[TOKEN_VARIABLE])
-            code = _follow(guard, deadline_s, on_line, check_sigterm)
+            code = _follow(guard, deadline_s, on_line, watchdog, check_sigterm)
         finally:
             end_group(guard.pid, grace_s=GRACE_S)
             os.close(writing)
             guard.wait()
             record.unlink(missing_ok=True)
-    return code
+    # The guard gives a signal as 128 + n; only its own death shows as -n.
+    return code if code >= 0 else 128 - code
 
 
 def _follow(
     guard: subprocess.Popen[bytes],
     deadline_s: float | None,
     on_line: Callable[[str], None],
+    watchdog: Watchdog,
     check_sigterm: Callable[[], None],
 ) -> int:
-    """Pass lines on until the guard has ended (its exit code is returned) or the deadline has passed."""
+    """Pass lines on until the guard has ended (its exit code is returned), stalled, or the deadline has passed."""
     lines: queue.Queue[str | None] = queue.Queue(maxsize=QUEUED_LINES)
     threading.Thread(target=_read_lines, args=(guard.stdout, lines), daemon=True).start()
     deadline = None if deadline_s is None else time.monotonic() + deadline_s
@@ -156,6 +194,9 @@ def _follow(
             return guard.wait()
         if line:
             on_line(line)
+            watchdog.saw_line()
+        if guard.poll() is None:
+            watchdog.check()
         now = time.monotonic()
         if deadline is not None and now > deadline and guard.poll() is None:
             raise TimeoutError(f"the stage ran past its deadline of {deadline_s:.0f} s and was ended")
@@ -203,11 +244,42 @@ def _terminate() -> NoReturn:
 
 def _write_record(record: Path, pid: int, token: str) -> None:
     record.parent.mkdir(parents=True, exist_ok=True)
-    leader = ProcessIdentity.of(pid)
-    content = {"pgid": leader.pid, "started_at": leader.started_at, "token": token}
+    leader, launcher = ProcessIdentity.of(pid), ProcessIdentity.of(os.getpid())
+    content = {
+        "pgid": leader.pid,
+        "started_at": leader.started_at,
+        "token": token,
+        "host": socket.gethostname(),
+        "launcher": asdict(launcher),
+    }
     record.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
-def _record_file(store: Store, experiment: str, stage: str, shard: str | None) -> Path:
-    name = f"{stage}-{shard.replace('/', '-of-')}" if shard else stage
+def _record_file(store: Store, experiment: str, round_number: int, stage: str, shard: str | None) -> Path:
+    name = f"{round_number:03d}-{stage}"
+    if shard:
+        name += f"-{shard.replace('/', '-of-')}"
     return store.lock_dir(experiment) / f"{name}.pgid"
+
+
+def _needed_divisor(record: Path) -> int:
+    """By how much earlier tries of the stage found that batches must be smaller; 1 where memory sufficed."""
+    note = record.with_suffix(".memory")
+    return int(note.read_text(encoding="utf-8")) if note.exists() else 1
+
+
+def _remember_memory(record: Path, code: int, divisor: int) -> None:
+    """Let the next try halve its batches once more if this one ran out of memory; forget it when the stage is done."""
+    note = record.with_suffix(".memory")
+    if code == ExitCode.OUT_OF_MEMORY:
+        write_text(note, str(2 * divisor))
+    elif code == ExitCode.DONE:
+        note.unlink(missing_ok=True)
+
+
+def _stall_seconds(environment: Mapping[str, str]) -> float:
+    text = environment.get(STALL_VARIABLE) or str(STALL_S)
+    try:
+        return max(0.0, float(text))
+    except ValueError as error:
+        raise UserError(f"{STALL_VARIABLE} must be a number of seconds, got {text!r}.") from error

@@ -13,9 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.estimates import RoundEstimate, check_disk, estimate_round, read_estimate, save_estimate
+from selfexplore_tasks.stopping import stop_reason
+from selfexplore_tasks.store.control import check_may_run, is_paused
 from selfexplore_tasks.store.experiments import Experiment, last_round, load_experiment, open_experiment
-from selfexplore_tasks.store.home import Store
+from selfexplore_tasks.store.home import Store, check_slug
 from selfexplore_tasks.store.manifests import read_manifest, read_manifests
+from selfexplore_tasks.store.rounds import round_facts
 
 DEFAULT_RECIPE = "arithmetic-tiny"
 
@@ -48,6 +52,7 @@ def claim_round(
             or another Dag run works on it.
     """
     slug = experiment.slug
+    check_may_run(store, slug)
     with _claims_locked(store, slug) as folder:
         claims = _read_claims(folder)
         own = next((number for number, holder in claims.items() if holder == run_id), None)
@@ -68,13 +73,67 @@ def claim_round(
     return requested
 
 
-def following_round(store: Store, slug: str, round_number: int) -> int | None:
-    """Return the round that follows a finished one, or None if the stop rule or ``max_rounds`` ends the experiment."""
-    manifest = read_manifest(store, slug, round_number, "summarize")
-    if manifest is None or manifest.notes.get("stop_reason"):
+def plan_round(store: Store, experiment: Experiment, round_number: int) -> RoundEstimate | None:
+    """Estimate a round before its first stage, keep the estimate, and check that the disk has room for it.
+
+    None for a round that is under way already: its first estimate stands. Raises UserError when the disk is too full.
+    """
+    if read_estimate(store, experiment.slug, round_number) is not None:
         return None
-    following = round_number + 1
-    return following if following <= load_experiment(store, slug).recipe.max_rounds else None
+    estimate = estimate_round(store, experiment, round_number)
+    check_disk(store, experiment, round_number, estimate.disk_bytes)
+    save_estimate(store, experiment.slug, estimate)
+    return estimate
+
+
+def reason_to_end(store: Store, slug: str, round_number: int) -> str | None:
+    """Why no round follows this finished one: what the round lacked, the stop rule, or a person's pause."""
+    manifest = read_manifest(store, slug, round_number, "summarize")
+    if manifest is None:
+        return f"round {round_number} is not finished"
+    if manifest.notes.get("stop_reason"):
+        return str(manifest.notes["stop_reason"])
+    recipe = load_experiment(store, slug).recipe
+    done = [one for one in read_manifests(store, slug) if one.round <= round_number]
+    reason = stop_reason(round_facts(done), recipe.stop, recipe.max_rounds)
+    if reason is None and is_paused(store, slug):
+        return f"paused: go on with `selfexplore resume {slug}`, then trigger it again"
+    return reason
+
+
+def parse_starts(text: str) -> list[tuple[str, str]]:
+    """Read `name=recipe, name=recipe` as pairs of experiment and recipe; raises UserError for anything else."""
+    pairs = []
+    for entry in (entry.strip() for entry in re.split(r"[,\n]", text)):
+        slug, _, recipe = (part.strip() for part in entry.partition("="))
+        if entry and not (slug and recipe):
+            raise UserError(f"{entry!r} names no experiment and recipe: write e.g. nightly=arithmetic-tiny.")
+        if entry:
+            pairs.append((check_slug(slug), recipe))
+    if len({slug for slug, _ in pairs}) < len(pairs):
+        raise UserError("An experiment is listed twice: give each one name.")
+    return pairs
+
+
+def reason_not_to_start(store: Store, slug: str, is_running: Callable[[str], bool]) -> str | None:
+    """Why a scheduled start leaves an experiment alone; None where it is new or may go on."""
+    if not store.experiment_file(slug).exists():
+        return None
+    for number, holder in _read_claims(store.lock_dir(slug) / "runs").items():
+        if is_running(holder):
+            return f"its round {number} runs as Dag run {holder!r}"
+    try:
+        check_may_run(store, slug)
+    except UserError as stopped:
+        return str(stopped)
+    done = last_round(store, slug)
+    reason = None if done is None else reason_to_end(store, slug, done)
+    return f"it ended with round {done} ({reason})" if reason else None
+
+
+def following_round(store: Store, slug: str, round_number: int) -> int | None:
+    """Return the round that follows a finished one, or None where `reason_to_end` gives a reason."""
+    return None if reason_to_end(store, slug, round_number) else round_number + 1
 
 
 def round_run_id(experiment: Experiment, round_number: int) -> str:
@@ -92,21 +151,18 @@ def _check_order(store: Store, experiment: Experiment, round_number: int) -> Non
     slug = experiment.slug
     if any(manifest.round > round_number for manifest in read_manifests(store, slug)):
         raise UserError(
-            f"Round {round_number} of {slug!r} has a successor and cannot run again: "
-            "start an experiment of another name instead."
+            f"Round {round_number} of {slug!r} has a successor and cannot run again: go another way from there with "
+            f"`selfexplore experiments fork {slug} --round {round_number} --as NEW`."
         )
     if round_number == 0 or read_manifest(store, slug, round_number, "summarize"):
         return
-    previous = read_manifest(store, slug, round_number - 1, "summarize")
-    if previous is None:
+    if read_manifest(store, slug, round_number - 1, "summarize") is None:
         raise UserError(f"Round {round_number} of {slug!r} cannot start: round {round_number - 1} is not finished.")
-    reason = previous.notes.get("stop_reason")
-    if round_number > experiment.recipe.max_rounds:
-        reason = f"max_rounds={experiment.recipe.max_rounds}"
+    reason = reason_to_end(store, slug, round_number - 1)
     if reason:
         raise UserError(
-            f"Experiment {slug!r} ended with round {round_number - 1} ({reason}): "
-            "start an experiment of another name, or trigger it with a larger max_rounds."
+            f"Experiment {slug!r} ended with round {round_number - 1} ({reason}): start an experiment of another name, "
+            "fork it, or trigger it with larger limits (max_rounds, stop.*)."
         )
 
 

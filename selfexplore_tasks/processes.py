@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -20,6 +21,15 @@ START_TOLERANCE_S = 0.05
 def usable_cores() -> int:
     """CPU cores this process may use (a container or `taskset` may allow fewer than there are)."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def kernel_memory_kills() -> int:
+    """How many processes the kernel has killed for memory since the machine started; 0 where it does not tell."""
+    try:
+        counters = Path("/proc/vmstat").read_text(encoding="ascii").split()
+    except OSError:
+        return 0
+    return int(counters[counters.index("oom_kill") + 1]) if "oom_kill" in counters else 0
 
 
 @dataclass(frozen=True)

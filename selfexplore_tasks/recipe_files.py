@@ -27,8 +27,8 @@ __all__ = [
 ]
 
 _MAX_BYTES = 1 << 20
-# What a run may be called, how far it goes and who is told changes no row that is already made.
-_NOT_HASHED = frozenset({"name", "description", "max_rounds", "shards", "report_to"})
+# What a run may be called, how far it goes, what is kept and who is told changes no row that is already made.
+_NOT_HASHED = frozenset({"name", "description", "max_rounds", "shards", "report_to", "stop", "retention"})
 
 
 def recipe_names() -> list[str]:
@@ -64,7 +64,8 @@ def _build(tree: dict[str, object], overrides: Mapping[str, object], origin: str
 def recipe_hash(recipe: Recipe) -> str:
     """Return 12 hex digits of everything in the recipe that changes results.
 
-    Left out: name, description, max_rounds, shards and report_to. The content of named files is not part of it.
+    Left out: name, description, max_rounds, shards, report_to, stop and retention. The content of named files is not
+    part of it either.
     """
     content = recipe.model_dump(mode="json", exclude=set(_NOT_HASHED))
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
@@ -151,7 +152,7 @@ def changed_fields(before: Recipe, after: Recipe) -> list[str]:
     """Dotted keys whose values differ and that change results, e.g. ``["sample.n"]``."""
     left, right = _leaves(before.model_dump(mode="json")), _leaves(after.model_dump(mode="json"))
     changed = [key for key in {**left, **right} if left.get(key) != right.get(key)]
-    return [key for key in changed if key not in _NOT_HASHED]
+    return [key for key in changed if key.split(".")[0] not in _NOT_HASHED]
 
 
 def _leaves(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:

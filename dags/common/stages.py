@@ -7,24 +7,74 @@ import os
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import task
+from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule, get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.failures import ExitCode, StalledError, failure_of
 from selfexplore_tasks.launch import run_stage_process
+from selfexplore_tasks.stages.redo import acknowledge, redo_if_cleared
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.manifests import read_manifest
 
 GPU_POOL, DUCKDB_POOL = "gpu", "duckdb"
-RETRIES: dict[str, Any] = {"retries": 2, "retry_delay": timedelta(seconds=10)}
 DEADLINE_VARIABLE = "SELFEXPLORE_STAGE_DEADLINE_S"
-USER_ERROR = 2
+CONNECTION_DELAY = timedelta(minutes=1)
+NOT_AGAIN = (ExitCode.USER_ERROR, ExitCode.STORE_LOST, ExitCode.BAD_DATA)
+"""Nothing changes these by itself; once a person has, clearing the task or triggering the round goes on."""
 
 log = logging.getLogger(__name__)
 
 
+class OutOfMemoryError(AirflowException):
+    """The stage ran out of memory; the next try takes smaller batches."""
+
+
+class ConnectionLostError(AirflowException):
+    """The network failed the stage."""
+
+
+RETRIES: dict[str, Any] = {
+    "retries": 2,
+    "retry_delay": timedelta(seconds=10),
+    "retry_policy": ExceptionRetryPolicy(
+        rules=[
+            RetryRule(UserError, RetryAction.FAIL, reason="the user's error stays one"),
+            RetryRule(OutOfMemoryError, RetryAction.RETRY, reason="memory ran out: again with smaller batches"),
+            RetryRule(ConnectionLostError, RetryAction.RETRY, CONNECTION_DELAY, reason="the connection was lost"),
+            RetryRule(StalledError, RetryAction.RETRY, reason="no progress: again from the last chunk"),
+        ]
+    ),
+}
+
+
 @task
 def run_stage(stage: str, plan: dict[str, Any], shard: str | None = None) -> dict[str, int]:
-    """Run one stage of the planned round to its end; return its row counts (empty while other shards still work)."""
+    """Run one stage of the planned round to its end; return its row counts (empty while other shards still work).
+
+    A task that succeeded before and was cleared redoes its stage, and forgets what depends on it.
+    """
+    context, store = get_current_context(), Store.from_environment()
+    place = (store, plan["experiment"], plan["round"], stage)
+    attempt: dict[str, Any] = {"run_id": context["run_id"], "try_number": context["ti"].try_number}
+    try:
+        if redo_if_cleared(*place, shard, **attempt):
+            log.info("this task was cleared: its stage is done anew, and what depends on it was forgotten")
+        _run(stage, plan, shard)
+        acknowledge(*place, shard, **attempt)
+    except UserError as error:
+        raise AirflowFailException(f"stage {stage}: {error}") from error
+    except OSError as error:
+        failure = failure_of(error, store.root)
+        if failure is None or failure[0] not in NOT_AGAIN:
+            raise
+        raise AirflowFailException(f"stage {stage}: {failure[1]}") from error
+    manifest = read_manifest(*place)
+    return dict(manifest.row_counts) if manifest else {}
+
+
+def _run(stage: str, plan: dict[str, Any], shard: str | None) -> None:
+    """Run the stage's process; an exit code other than 0 becomes the exception that says what is tried again."""
     last_lines: list[str] = []
 
     def pass_on(line: str) -> None:
@@ -40,10 +90,13 @@ def run_stage(stage: str, plan: dict[str, Any], shard: str | None = None) -> dic
         deadline_s=float(deadline) if deadline else None,
         on_line=pass_on,
     )
-    if code == USER_ERROR:
-        sentence = next((line for line in reversed(last_lines) if line.startswith("error: ")), "see the lines above")
+    if code == ExitCode.DONE:
+        return
+    sentence = next((line for line in reversed(last_lines) if line.startswith("error: ")), "see the lines above")
+    if code in NOT_AGAIN:
         raise AirflowFailException(f"stage {stage}: {sentence}")
-    if code:
-        raise AirflowException(f"stage {stage} ended with exit code {code}: " + " | ".join(last_lines))
-    manifest = read_manifest(Store.from_environment(), plan["experiment"], plan["round"], stage)
-    return dict(manifest.row_counts) if manifest else {}
+    if code == ExitCode.OUT_OF_MEMORY:
+        raise OutOfMemoryError(f"stage {stage}: {sentence}")
+    if code == ExitCode.CONNECTION_LOST:
+        raise ConnectionLostError(f"stage {stage}: {sentence}")
+    raise AirflowException(f"stage {stage} ended with exit code {code}: " + " | ".join(last_lines))

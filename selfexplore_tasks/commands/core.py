@@ -14,6 +14,7 @@ from selfexplore_tasks.errors import UserError
 
 
 def stage(options: argparse.Namespace) -> None:
+    from selfexplore_tasks.stages.redo import finish_redo, redo_stage
     from selfexplore_tasks.stages.registry import check_order, check_stage, run_stage
     from selfexplore_tasks.store.experiments import open_experiment
     from selfexplore_tasks.store.home import Store
@@ -26,6 +27,9 @@ def stage(options: argparse.Namespace) -> None:
     if options.recipe:
         check_order(store, options.experiment, options.name, options.round)
     open_experiment(store, options.experiment, options.recipe, parse_overrides(options.set))
+    finish_redo(store, options.experiment)
+    if options.redo:
+        redo_stage(store, options.experiment, options.round, options.name)
     run_stage(
         store,
         options.experiment,
@@ -67,6 +71,7 @@ def recipe_fields(options: argparse.Namespace) -> None:
 
 
 def experiments_list(options: argparse.Namespace) -> None:
+    from selfexplore_tasks.store.control import read_control
     from selfexplore_tasks.store.experiments import experiment_names, last_round, load_experiment
     from selfexplore_tasks.store.home import Store
     from selfexplore_tasks.store.locks import live_stages
@@ -75,6 +80,7 @@ def experiments_list(options: argparse.Namespace) -> None:
     rows: list[dict[str, Any]] = []
     for name in experiment_names(store):
         experiment = load_experiment(store, name)
+        control, origin = read_control(store, name), experiment.forked_from
         rows.append(
             {
                 "experiment": name,
@@ -83,6 +89,8 @@ def experiments_list(options: argparse.Namespace) -> None:
                 "created_at": experiment.created_at,
                 "last_round": last_round(store, name),
                 "running": ", ".join(live_stages(store, name)) or None,
+                "state": control.state if control and control.state != "running" else None,
+                "forked_from": f"{origin.experiment}, round {origin.round}" if origin else None,
             }
         )
     print_rows(rows, as_json=options.json)

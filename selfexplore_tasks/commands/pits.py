@@ -95,7 +95,8 @@ def _score_labels(options: argparse.Namespace) -> None:
     from selfexplore_tasks.pits.labels import LabelColumns, read_labels, sample_labels
     from selfexplore_tasks.recipe_files import change_recipe
     from selfexplore_tasks.stages.context import StageContext
-    from selfexplore_tasks.store.experiments import champion_before, last_round, load_experiment
+    from selfexplore_tasks.store.champions import champion_before
+    from selfexplore_tasks.store.experiments import last_round, load_experiment
     from selfexplore_tasks.store.home import Store
 
     if options.limit is not None and options.limit < 1:

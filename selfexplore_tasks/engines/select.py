@@ -12,6 +12,7 @@ from selfexplore_tasks import recipe
 from selfexplore_tasks.engines.common import context_limit
 from selfexplore_tasks.engines.protocol import Completion, Engine, GenerationRequest
 from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.failures import batch_divisor
 from selfexplore_tasks.processes import usable_cores
 
 
@@ -63,8 +64,8 @@ def open_engine(
 ) -> Engine:
     """Load the model with the engine of ``choose_engine`` and log which one and why.
 
-    ``context_length`` limits prompt plus completion, in tokens (null = the model's own limit). Raises UserError for
-    a model that cannot be loaded.
+    ``context_length`` limits prompt plus completion, in tokens (null = the model's own limit). After an earlier try
+    that ran out of memory (`batch_divisor`) batches are smaller. Raises UserError for a model that cannot be loaded.
     """
     context_length = context_limit(model_dir, context_length)
     threads = effective_threads(settings.threads)
@@ -85,8 +86,9 @@ def open_engine(
         )
     from selfexplore_tasks.engines.transformers import TransformersEngine
 
+    batch_size = max(1, settings.batch_size // batch_divisor())
     return TransformersEngine(
-        model_dir, dtype=dtype, threads=threads, batch_size=settings.batch_size, context_length=context_length
+        model_dir, dtype=dtype, threads=threads, batch_size=batch_size, context_length=context_length
     )
 
 

@@ -80,6 +80,7 @@ class _Worker:
         self.task_index: int | None = None
         self.deadline = time.monotonic() + STARTUP_S
         self._number = 0
+        self._sent = b""
         self._received = b""
 
     @property
@@ -97,11 +98,8 @@ class _Worker:
         """Give the worker a request; if it is dead, ``receive`` says so."""
         self.task_index, self.deadline = index, time.monotonic() + seconds
         self._number += 1
-        if self.process.stdin is None:
-            return
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps({"number": self._number, **request}).encode() + b"\n")
-            self.process.stdin.flush()
+        self._sent = json.dumps({"number": self._number, **request}).encode() + b"\n"
+        self._write()
 
     def receive(self) -> Outcome | None:
         """Read what has arrived: the outcome of the task, if it is there. Raises EOFError if the worker died."""
@@ -113,11 +111,20 @@ class _Worker:
         for reply in map(json.loads, lines):
             if "ready" in reply:
                 self.has_started, self.fork_id = True, int(reply["ready"])
-                # A request that the last fork had not yet read waits for this one.
-                outcome = "error" if reply["lost"] == self._number else outcome
+                if reply["lost"] == self._number:
+                    outcome = "error"
+                elif self.task_index is not None:
+                    # The last fork died idle. It may have read the request, or left it for this one, which takes it once.
+                    self._write()
             elif reply["number"] == self._number:
                 outcome = cast(Outcome, reply["outcome"])
         return outcome if self.task_index is not None else None
+
+    def _write(self) -> None:
+        if self.process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.write(self._sent)
+                self.process.stdin.flush()
 
     def interrupt(self) -> None:
         """Kill the fork that works on the task; the next one greets."""

@@ -31,7 +31,7 @@ _WARM_UP: dict[str, Any] = {
     "strict": True,
     "allow_set_relation_comp": False,
 }
-_NUMBER = struct.Struct("q")
+_PROGRESS = struct.Struct("qq")  # the request being answered (0: none), and the last one answered
 
 
 class _OutOfTimeError(BaseException):
@@ -49,30 +49,37 @@ def main(arguments: Sequence[str]) -> int:
     # One comparison loads everything (sympy, the grammar) before the first timer starts.
     if _compare(_WARM_UP) != "equal_symbolic":
         return 1
-    with mmap.mmap(-1, _NUMBER.size) as in_progress:
+    with mmap.mmap(-1, _PROGRESS.size) as progress:
         while True:
             child = os.fork()
             if child == 0:
-                _serve(replies, in_progress, seconds)
+                _serve(replies, progress, seconds)
                 os._exit(0)
             _, status = os.waitpid(child, 0)
             if not os.WIFSIGNALED(status):
                 return os.waitstatus_to_exitcode(status)
 
 
-def _serve(replies: TextIO, in_progress: mmap.mmap, seconds: float) -> None:
-    """Answer requests until the input ends. ``in_progress`` tells the next fork which request this one died of."""
+def _serve(replies: TextIO, progress: mmap.mmap, seconds: float) -> None:
+    """Answer requests until the input ends, each once: one that a dying fork may have swallowed comes again.
+
+    ``progress`` tells the next fork which request this one died of.
+    """
     signal.signal(signal.SIGVTALRM, _stop)
-    (lost,) = _NUMBER.unpack(in_progress[:])
+    lost, answered = _PROGRESS.unpack(progress[:])
+    answered = max(lost, answered)
     print(json.dumps({"ready": os.getpid(), "lost": lost}), file=replies, flush=True)
     for line in sys.stdin:
         request = json.loads(line)
-        in_progress[:] = _NUMBER.pack(request["number"])
+        if request["number"] <= answered:
+            continue
+        progress[:] = _PROGRESS.pack(request["number"], answered)
         # Default action "terminate": works inside one long C call too.
         signal.setitimer(signal.ITIMER_PROF, 3 * seconds)
         outcome = _answer(request, seconds)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        in_progress[:] = _NUMBER.pack(0)
+        answered = request["number"]
+        progress[:] = _PROGRESS.pack(0, answered)
         print(json.dumps({"number": request["number"], "outcome": outcome}), file=replies, flush=True)
 
 

@@ -4,6 +4,8 @@ A problem's place is drawn from (seed, its id) alone: the order of rows in a fil
 counts for one split do not reshuffle it. dev is cut from the training source first, then test where it has no
 source of its own, then train; so a larger train split keeps the same dev and test problems.
 
+Benchmarks that are only measured have a dev and a test split of their own, cut in the same way.
+
 Only training problems carry a gold rationale, and only as many as the recipe says: nothing may train on, or
 prompt with, the solution of a dev or test problem.
 """
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from selfexplore_tasks import recipe
 from selfexplore_tasks.errors import UserError
@@ -43,7 +45,7 @@ class _Splits:
 def load_problems(
     problems: recipe.Problems, *, seed: int, answer_phrase: str
 ) -> tuple[list[Problem], list[RejectedRow]]:
-    """Return the problems in the order train, dev, test, and every source row that is not used, with its reason.
+    """Return the problems in the order train, dev, test, then the benchmarks', and every source row that is not used.
 
     Raises UserError where a source cannot be read or is too small for its splits, and where a problem is in two
     splits (unless ``problems.on_overlap`` says to drop the training source's copy, then reason ``in_test``).
@@ -57,17 +59,42 @@ def load_problems(
             problems.test, seed=derive_seed(seed, "problems", "test"), answer_phrase=answer_phrase
         )
         rejected = rejected + test_rejected
-        if problems.on_overlap == "drop_train":
-            candidates, overlapping = _drop_overlap(candidates, test_candidates)
-            rejected = rejected + overlapping
+    measured, not_used = _load_benchmarks(problems, seed, answer_phrase)
+    rejected = rejected + not_used
+    if problems.on_overlap == "drop_train":
+        candidates, overlapping = _drop_overlap(candidates, [*(test_candidates or ()), *measured.dev, *measured.test])
+        rejected = rejected + overlapping
     splits = _cut(problems, candidates, test_candidates, seed)
     _check_overlap(splits)
+    _check_overlap(replace(measured, train=splits.train))
     with_rationale = _choose_rationales(splits.train, problems.rationale_count, seed)
     return [
         _to_problem(candidate, split, split == "train" and _problem_id(candidate) in with_rationale)
-        for split, members in splits.named()
+        for split, members in (*splits.named(), *measured.named())
         for candidate in members
     ], rejected
+
+
+def _load_benchmarks(problems: recipe.Problems, seed: int, answer_phrase: str) -> tuple[_Splits, list[RejectedRow]]:
+    """Every problem that is only measured, under its benchmark's name; there is nothing to train on among them."""
+    dev: list[Candidate] = []
+    test: list[Candidate] = []
+    rejected: list[RejectedRow] = []
+    for benchmark in problems.benchmarks:
+        found, not_used = read_source(
+            benchmark.source, seed=derive_seed(seed, "problems", benchmark.name), answer_phrase=answer_phrase
+        )
+        needed = benchmark.dev_count + (benchmark.test_count or 0)
+        if len(found) < max(1, needed):
+            raise UserError(
+                f"Benchmark {benchmark.name} has {len(found)} usable problems, but its dev_count and test_count need "
+                f"{max(1, needed)}: lower them, or give a larger source."
+            )
+        ranked = _rank([replace(candidate, source=benchmark.name) for candidate in found], seed, "split")
+        dev += ranked[: benchmark.dev_count]
+        test += ranked[benchmark.dev_count : needed if benchmark.test_count else None]
+        rejected += not_used
+    return _Splits(train=(), dev=dev, test=test), rejected
 
 
 def _drop_overlap(

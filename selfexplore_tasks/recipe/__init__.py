@@ -8,6 +8,7 @@ from selfexplore_tasks.recipe.labels import Evaluate, Explore, Grading, Pairs, S
 from selfexplore_tasks.recipe.model import Engine, Example, Model, Prompt, ScratchModel
 from selfexplore_tasks.recipe.problems import (
     ArithmeticSource,
+    Benchmark,
     BenchmarkSource,
     Columns,
     Problems,
@@ -28,6 +29,7 @@ from selfexplore_tasks.recipe.training import (
     Rft,
     Training,
 )
+from selfexplore_tasks.recipe.unattended import ByRound, Gate, Guard, Retention, Stop
 from selfexplore_tasks.recipe.whole import Recipe
 
 __all__ = [
@@ -36,7 +38,9 @@ __all__ = [
     "Alarms",
     "ArithmeticSource",
     "Arms",
+    "Benchmark",
     "BenchmarkSource",
+    "ByRound",
     "Columns",
     "ContinuedRftArm",
     "Dpo",
@@ -45,7 +49,9 @@ __all__ = [
     "Evaluate",
     "Example",
     "Explore",
+    "Gate",
     "Grading",
+    "Guard",
     "Lora",
     "Model",
     "OutcomeArm",
@@ -54,11 +60,13 @@ __all__ = [
     "Prompt",
     "Recipe",
     "Reporter",
+    "Retention",
     "Rft",
     "Sample",
     "ScratchModel",
     "Source",
     "Steps",
+    "Stop",
     "TableSource",
     "Training",
 ]

@@ -68,6 +68,15 @@ class TableSource(Section):
 Source = Annotated[ArithmeticSource | BenchmarkSource | TableSource, Field(discriminator="kind")]
 
 
+class Benchmark(Section):
+    """Another benchmark that is only measured: its dev split may guard promotions, its test split is reported."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", description="Name in every table, e.g. `svamp`.")
+    source: Source = Field(description="Where its problems come from.")
+    dev_count: int = Field(0, ge=0, description="Problems held out for gate.guards.")
+    test_count: PositiveInt | None = Field(None, description="Problems that are only reported; null = all the rest.")
+
+
 class Problems(Section):
     """Where the problems come from and how they are split; dev is always cut from the training source."""
 
@@ -81,6 +90,7 @@ class Problems(Section):
         None,
         description="Test problems, only ever reported; null = all of the test source (without one, as many as dev).",
     )
+    benchmarks: tuple[Benchmark, ...] = Field((), description="Other benchmarks to measure; never trained on.")
     on_overlap: Literal["stop", "drop_train"] = Field(
         "stop",
         description="A problem in both sources: stop and name it, or leave the training source's copy out and list it.",
@@ -93,6 +103,9 @@ class Problems(Section):
 
     @model_validator(mode="after")
     def _check_counts(self) -> Self:
+        names = [benchmark.name for benchmark in self.benchmarks]
+        if len(set(names)) < len(names):
+            raise ValueError(f"problems.benchmarks has a name twice: {', '.join(names)}")
         if (
             self.rationale_count is not None
             and self.train_count is not None

@@ -105,6 +105,9 @@ class Dpo(Training):
     warmup_ratio: float = Field(0.1, ge=0, lt=1, description="Share of the steps used to warm up.")
     max_length: int = Field(384, ge=16, description="Longer pairs (tokens of prompt + longer answer) are left out.")
     optimizer: Literal["adamw_torch", "rmsprop", "sgd"] = Field("rmsprop", description="Optimiser.")
+    reference: Literal["explorer", "previous_policy"] = Field(
+        "explorer", description="What the policy is pulled towards: its own start (paper), or the champion before."
+    )
     beta: float = Field(0.1, gt=0, le=100, description="Strength of the pull towards the reference model.")
     loss: DpoLoss = Field("sigmoid", description="Preference loss, by TRL's name.")
     label_smoothing: float = Field(

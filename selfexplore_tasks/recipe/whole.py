@@ -11,6 +11,7 @@ from selfexplore_tasks.recipe.labels import Evaluate, Explore, Grading, Pairs, S
 from selfexplore_tasks.recipe.model import Engine, Model, Prompt
 from selfexplore_tasks.recipe.problems import Problems
 from selfexplore_tasks.recipe.training import Alarms, Arms, Dpo, Reporter, Rft, Training
+from selfexplore_tasks.recipe.unattended import ByRound, Gate, Retention, Stop
 
 
 class Recipe(Section):
@@ -26,6 +27,7 @@ class Recipe(Section):
     prompt: Prompt = Field(Prompt(), description="How a question is put to the model.")
     sft: Training | None = Field(description="Supervised training on gold rationales; null = start from the model.")
     sample: Sample = Field(Sample(), description="Drawing rationales.")
+    by_round: ByRound = Field(ByRound(), description="Sampling settings that change from round to round.")
     rft: Rft = Field(Rft(), description="Rejection-sampling fine-tuning.")
     steps: Steps = Field(Steps(), description="How a rationale is split into steps.")
     pairs: Pairs = Field(Pairs(), description="Choosing preference pairs.")
@@ -38,6 +40,9 @@ class Recipe(Section):
     )
     arms: Arms = Field(Arms(), description="Settings of the compared arms.")
     evaluate: Evaluate = Field(Evaluate(), description="Measuring accuracy.")
+    gate: Gate = Field(Gate(), description="When a candidate becomes the champion.")
+    stop: Stop = Field(Stop(), description="When the experiment ends by itself.")
+    retention: Retention = Field(Retention(), description="Which models housekeeping keeps.")
     engine: Engine = Field(Engine(), description="How text is generated.")
     grading: Grading = Field(Grading(), description="Deciding whether an answer is right.")
     report_to: tuple[Reporter, ...] = Field(
@@ -56,9 +61,24 @@ class Recipe(Section):
                 "pairs.problems=all disagrees with sample.problems=answers_only: "
                 "problems that are not sampled give no pairs"
             )
+        self._check_guards()
         if self.model.scratch is not None:
             self._check_context(self.model.scratch.context_length)
         return self
+
+    def for_round(self, round_number: int) -> Recipe:
+        """The recipe as it holds in one round: `by_round` put into `sample`."""
+        changed = self.by_round.of(round_number) if round_number else {}
+        return self.model_copy(update={"sample": self.sample.model_copy(update=changed)}) if changed else self
+
+    def _check_guards(self) -> None:
+        measured = [benchmark.name for benchmark in self.problems.benchmarks if benchmark.dev_count]
+        for guard in self.gate.guards:
+            if guard.benchmark not in measured:
+                raise ValueError(
+                    f"gate.guards names {guard.benchmark!r}, which is no benchmark of problems.benchmarks with a "
+                    f"dev_count (there: {', '.join(measured) or 'none'})"
+                )
 
     def _check_answers_only(self) -> None:
         needs_rest = [field for field in ("sample", "pairs") if getattr(self, field).problems == "answers_only"]

@@ -7,7 +7,7 @@ done nor claimed; a crash costs the chunk in work. Whoever finds every chunk don
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,8 +58,16 @@ def work_chunks(
     return paths
 
 
-def finish_chunks(context: StageContext, table: str, paths: Sequence[Path], notes: dict[str, Any]) -> Manifest | None:
+def finish_chunks(
+    context: StageContext,
+    table: str,
+    paths: Sequence[Path],
+    notes: dict[str, Any],
+    more_parts: Mapping[str, Sequence[Path]] | None = None,
+) -> Manifest | None:
     """Commit the stage if every chunk is there; returns None while another shard still works on one.
+
+    ``more_parts`` are parts of other tables that the stage derived from its chunks.
 
     The seconds are this try's, or more where earlier tries did some chunks: their work, spread over the shards.
     """
@@ -70,7 +78,7 @@ def finish_chunks(context: StageContext, table: str, paths: Sequence[Path], note
     tokens = sum(pc.sum(pq.read_table(path, columns=["token_count"])["token_count"]).as_py() or 0 for path in paths)
     work_seconds = sum(float(read_stamps(path)["seconds"]) for path in paths)
     return context.commit(
-        {table: paths},
+        {table: paths, **(more_parts or {})},
         row_counts={table: row_count},
         token_count=tokens,
         notes=notes,

@@ -16,7 +16,8 @@ from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.problems.model import Problem
 from selfexplore_tasks.prompts import PromptFormat
 from selfexplore_tasks.store.catalogue import connect, run_checks
-from selfexplore_tasks.store.experiments import Experiment, champion_before
+from selfexplore_tasks.store.champions import champion_before
+from selfexplore_tasks.store.experiments import Experiment
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.manifests import Manifest, installed_versions, read_manifest, write_manifest
 from selfexplore_tasks.store.parts import part_name, to_table, write_part
@@ -43,7 +44,8 @@ class StageContext:
 
     @property
     def recipe(self) -> Recipe:
-        return self.experiment.recipe
+        """The recipe as it holds in this round."""
+        return self.experiment.recipe.for_round(self.round_number)
 
     @property
     def slug(self) -> str:

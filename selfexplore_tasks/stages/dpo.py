@@ -81,12 +81,13 @@ def train_on_pairs(
     seed_parts: Sequence[str | int],
     on_progress: OnProgress | None = None,
 ) -> TrainingResult:
-    """Train the explorer on preference pairs, with itself as the reference, into ``model_id``.
+    """Train the explorer on preference pairs into ``model_id``; ``dpo.reference`` says what it is pulled towards.
 
     Raises NothingToTrain when no pair fits ``settings.max_length``.
     """
     from selfexplore_tasks.training.dpo import train_dpo
 
+    reference = context.generator_id if settings.reference == "previous_policy" else context.explorer_id
     with TrainingProgress(model_id) as progress:
 
         def report(step: int, total: int, logs: dict[str, float]) -> None:
@@ -96,6 +97,7 @@ def train_on_pairs(
 
         return train_dpo(
             model_dir=context.model_path(context.explorer_id),
+            reference_dir=context.model_path(reference) if reference != context.explorer_id else None,
             output_dir=context.store.model_dir(context.slug, model_id),
             examples=_examples(context, pairs, settings),
             settings=settings,

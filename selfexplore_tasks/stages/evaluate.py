@@ -1,9 +1,13 @@
-"""Evaluate (method, step 10): greedy answers of the round's models on dev and test, every completion kept."""
+"""Evaluate (method, step 10): greedy answers of the round's models, every completion kept.
+
+A round evaluates its models on dev and test, and on the dev problems of the benchmarks that may guard a promotion. The
+test problems of those benchmarks are left to stage `benchmarks`, which a champion alone goes through.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,13 +27,23 @@ if TYPE_CHECKING:
 
 def run(context: StageContext) -> Manifest | None:
     """Write `evaluations` for every model the round made (round 0: the first generator)."""
-    problems = context.problems("dev", "test")
-    versions = {split: _version([p for p in problems if p.split == split]) for split in ("dev", "test")}
+    others = {benchmark.name for benchmark in context.recipe.problems.benchmarks}
+    problems = [p for p in context.problems("dev", "test") if p.split == "dev" or p.source not in others]
     models = evaluated_models(context)
+    paths, versions = evaluate_models(context, models, problems)
+    return finish_chunks(context, "evaluations", paths, {"models": models, "benchmark_versions": versions})
+
+
+def evaluate_models(
+    context: StageContext, models: Sequence[str], problems: Sequence[Problem]
+) -> tuple[list[Path], dict[str, str]]:
+    """Write parts of `evaluations`; return their paths and the version of every benchmark split."""
+    groups: set[tuple[str, str]] = {(p.source, p.split) for p in problems}
+    versions = {group: _version([p for p in problems if (p.source, p.split) == group]) for group in sorted(groups)}
     paths: list[Path] = []
     for model_id in models:
         paths += _evaluate_model(context, model_id, problems, versions, len(paths))
-    return finish_chunks(context, "evaluations", paths, {"models": models, "benchmark_versions": versions})
+    return paths, {f"{source}/{split}": version for (source, split), version in versions.items()}
 
 
 def evaluated_models(context: StageContext) -> list[str]:
@@ -42,7 +56,11 @@ def evaluated_models(context: StageContext) -> list[str]:
 
 
 def _evaluate_model(
-    context: StageContext, model_id: str, problems: Sequence[Problem], versions: dict[str, str], first_chunk: int
+    context: StageContext,
+    model_id: str,
+    problems: Sequence[Problem],
+    versions: Mapping[tuple[str, str], str],
+    first_chunk: int,
 ) -> list[Path]:
     prompts = context.prompts(model_id)
     with context.engine(model_id) as engine, open_grader(context) as grader:
@@ -53,7 +71,7 @@ def _evaluate_model(
                 {
                     "model_id": model_id,
                     "benchmark": problem.source,
-                    "benchmark_version": versions[problem.split],
+                    "benchmark_version": versions[problem.source, problem.split],
                     "split": problem.split,
                     "problem_id": problem.problem_id,
                     "is_correct_strict": grade.is_correct_strict,

@@ -1,6 +1,6 @@
 """The stages by name, in the order they run; imported by the Dags, so it imports nothing."""
 
-ROUND_ZERO_STAGES = ("prepare", "sft", "evaluate", "summarize")
+ROUND_ZERO_STAGES = ("prepare", "sft", "evaluate", "gate", "summarize")
 ROUND_STAGES = (
     "sample",
     "rft_set",
@@ -12,10 +12,13 @@ ROUND_STAGES = (
     "dpo",
     "arms",
     "evaluate",
+    "gate",
     "summarize",
 )
+AFTER_A_ROUND = ("benchmarks",)
+"""Stages that may follow a finished round; no round waits for them."""
 SHARDED_STAGES = ("sample", "sample_explorer", "explore")
-GENERATING_STAGES = ("sample", "sample_explorer", "explore", "evaluate")
+GENERATING_STAGES = ("sample", "sample_explorer", "explore", "evaluate", *AFTER_A_ROUND)
 TRAINING_STAGES = ("sft", "rft", "dpo", "arms")
 
 

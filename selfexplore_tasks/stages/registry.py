@@ -6,7 +6,7 @@ import importlib
 
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.stages.context import StageContext
-from selfexplore_tasks.stages.names import SHARDED_STAGES, stages_of
+from selfexplore_tasks.stages.names import AFTER_A_ROUND, SHARDED_STAGES, stages_of
 from selfexplore_tasks.store.experiments import load_experiment
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.locks import stage_lock
@@ -44,7 +44,7 @@ def run_stage(
 
 def check_stage(stage: str, round_number: int, shard_count: int) -> None:
     """Raise UserError if the round has no such stage, or the stage no shards."""
-    known = stages_of(round_number)
+    known = (*stages_of(round_number), *AFTER_A_ROUND)
     if stage not in known:
         raise UserError(f"Round {round_number} has no stage {stage!r}: its stages are {', '.join(known)}.")
     if shard_count > 1 and stage not in SHARDED_STAGES:
@@ -53,7 +53,7 @@ def check_stage(stage: str, round_number: int, shard_count: int) -> None:
 
 def check_order(store: Store, slug: str, stage: str, round_number: int) -> None:
     """Every stage builds on the one before it (round r > 0 on the end of round r - 1); raises UserError."""
-    stages = stages_of(round_number)
+    stages = (*stages_of(round_number), *AFTER_A_ROUND)
     position = stages.index(stage)
     if position > 0:
         needed, in_round = stages[position - 1], round_number

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.recipe import Recipe
@@ -13,7 +14,15 @@ from selfexplore_tasks.recipe_files import change_recipe, changed_fields, load_r
 from selfexplore_tasks.store.files import write_json
 from selfexplore_tasks.store.home import Store, check_slug
 from selfexplore_tasks.store.locks import live_stages
-from selfexplore_tasks.store.manifests import installed_versions, read_manifest
+from selfexplore_tasks.store.manifests import installed_versions
+
+
+@dataclass(frozen=True)
+class ForkPoint:
+    """The experiment that a fork has its rounds up to ``round`` from."""
+
+    experiment: str
+    round: int
 
 
 @dataclass(frozen=True)
@@ -24,6 +33,7 @@ class Experiment:
     recipe: Recipe
     recipe_hash: str
     created_at: str
+    forked_from: ForkPoint | None = None
 
 
 def open_experiment(
@@ -51,11 +61,13 @@ def open_experiment(
         if stored.recipe == recipe:
             return stored
         store.check_writable()
-        return _save(store, replace(stored, recipe=recipe))
+        return save_experiment(store, replace(stored, recipe=recipe))
+    _check_no_half_fork(store, slug)
     recipe = load_recipe(str(recipe_name), overrides)
     store.check_writable()
     _check_inputs(recipe)
-    return _save(store, Experiment(slug, recipe, recipe_hash(recipe), datetime.now(UTC).isoformat(timespec="seconds")))
+    created_at = datetime.now(UTC).isoformat(timespec="seconds")
+    return save_experiment(store, Experiment(slug, recipe, recipe_hash(recipe), created_at))
 
 
 def load_experiment(store: Store, slug: str) -> Experiment:
@@ -70,6 +82,7 @@ def load_experiment(store: Store, slug: str) -> Experiment:
         recipe=Recipe.model_validate(content["recipe"]),
         recipe_hash=content["recipe_hash"],
         created_at=content["created_at"],
+        forked_from=ForkPoint(**content["forked_from"]) if content.get("forked_from") else None,
     )
 
 
@@ -84,35 +97,51 @@ def last_round(store: Store, slug: str) -> int | None:
     return max(done, default=None)
 
 
-def champion_before(store: Store, slug: str, round_number: int) -> str:
-    """Model id of the champion a round starts from; raises UserError while the round before is not finished."""
-    manifest = read_manifest(store, slug, round_number - 1, "summarize")
-    if manifest is None:
-        raise UserError(f"Round {round_number} of {slug!r} cannot start: round {round_number - 1} is not finished.")
-    return str(manifest.notes["champion"])
-
-
 def delete_experiment(store: Store, slug: str) -> None:
     """Remove everything the experiment made; raises UserError if it does not exist or a stage of it runs."""
     load_experiment(store, slug)
     live = live_stages(store, slug)
     if live:
         raise UserError(f"Experiment {slug!r} is live: {live[0]} is running. Stop it before deleting.")
-    for folder in store.experiment_dirs(slug):
-        shutil.rmtree(folder, ignore_errors=True)
+    delete_rounds(store, slug)
     store.experiment_file(slug).unlink()
     shutil.rmtree(store.lock_dir(slug), ignore_errors=True)
 
 
-def _save(store: Store, experiment: Experiment) -> Experiment:
+def delete_rounds(store: Store, slug: str) -> None:
+    """Remove what the rounds made and what people said of them, but not the experiment file."""
+    for folder in store.experiment_dirs(slug):
+        shutil.rmtree(folder, ignore_errors=True)
+    for path in (store.champion_file(slug), store.control_file(slug)):
+        path.unlink(missing_ok=True)
+
+
+def save_experiment(store: Store, experiment: Experiment) -> Experiment:
+    """Write the experiment file, which makes the experiment visible."""
     content = {
         "recipe": experiment.recipe.model_dump(mode="json"),
         "recipe_hash": experiment.recipe_hash,
         "created_at": experiment.created_at,
+        "forked_from": asdict(experiment.forked_from) if experiment.forked_from else None,
         "versions": installed_versions(),
     }
     write_json(store.experiment_file(experiment.slug), content)
     return experiment
+
+
+def fork_marker(store: Store, slug: str) -> Path:
+    """A file that stands from the beginning of a fork to its end."""
+    return store.lock_dir(slug) / "fork.json"
+
+
+def _check_no_half_fork(store: Store, slug: str) -> None:
+    marker = fork_marker(store, slug)
+    if marker.exists():
+        origin = ForkPoint(**json.loads(marker.read_text(encoding="utf-8")))
+        raise UserError(
+            f"{slug!r} is an unfinished fork: finish it with `selfexplore experiments fork {origin.experiment} "
+            f"--round {origin.round} --as {slug}`, or choose another name."
+        )
 
 
 def _check_same_recipe(stored: Experiment, recipe: Recipe) -> None:

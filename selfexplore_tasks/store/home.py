@@ -60,6 +60,24 @@ class Store:
     def manifest_file(self, slug: str, round_number: int, stage: str) -> Path:
         return self.root / "manifests" / check_slug(slug) / _round_key(round_number) / f"{stage}.json"
 
+    def champion_file(self, slug: str) -> Path:
+        """Champions chosen by hand."""
+        return self.root / "champions" / f"{check_slug(slug)}.json"
+
+    def champion_link(self, slug: str) -> Path:
+        """The link that `transformers` and `vllm serve` are pointed to."""
+        return self.root / "models" / check_slug(slug) / "champion"
+
+    def control_file(self, slug: str) -> Path:
+        """Whether a person paused or cancelled the experiment."""
+        return self.root / "control" / f"{check_slug(slug)}.json"
+
+    def approval_file(self, slug: str, round_number: int) -> Path:
+        return self.root / "approvals" / check_slug(slug) / f"{_round_key(round_number)}.json"
+
+    def estimate_file(self, slug: str, round_number: int) -> Path:
+        return self.root / "estimates" / check_slug(slug) / f"{_round_key(round_number)}.json"
+
     def lock_dir(self, slug: str) -> Path:
         return self.root / "locks" / check_slug(slug)
 
@@ -71,7 +89,8 @@ class Store:
         """Every folder that belongs to one experiment, in the order in which they may be deleted."""
         slug = check_slug(slug)
         tables = sorted((self.root / "tables").glob(f"*/experiment={slug}"))
-        return [self.root / "manifests" / slug, *tables, self.root / "models" / slug, self.root / "pits" / slug]
+        others = [self.root / name / slug for name in ("models", "pits", "approvals", "estimates")]
+        return [self.root / "manifests" / slug, *tables, *others]
 
 
 def _round_key(round_number: int) -> str:

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.stages.names import AFTER_A_ROUND
 from selfexplore_tasks.store.home import Store
 
 
@@ -29,6 +30,7 @@ def stage_lock(store: Store, slug: str, *, round_number: int, stage: str, shard:
     """Hold the right to run this stage and shard.
 
     Shards of one stage run side by side; a different stage of the same experiment, or the same shard twice, does not.
+    Stages that only follow a finished round disturb no other and are disturbed by none.
 
     Raises:
         UserError: another run of this experiment is live.
@@ -38,7 +40,7 @@ def stage_lock(store: Store, slug: str, *, round_number: int, stage: str, shard:
     name = f"{round_number:03d}-{stage}"
     with (folder / "gate").open("w") as gate:
         fcntl.flock(gate, fcntl.LOCK_EX)
-        others = [held for held in _held(folder) if not held.startswith(f"{name}-")]
+        others = [] if stage in AFTER_A_ROUND else [held for held in _held(folder) if _excludes(held, name)]
         if others:
             raise _live(slug, others[0])
         own = (folder / f"{name}-{shard}.lock").open("a+")
@@ -63,6 +65,10 @@ def chunk_claim(folder: Path, name: str) -> Iterator[bool]:
         if claimed:
             with suppress(FileNotFoundError):
                 path.unlink()
+
+
+def _excludes(held: str, name: str) -> bool:
+    return not held.startswith(f"{name}-") and held.split("-")[1] not in AFTER_A_ROUND
 
 
 def _held(folder: Path) -> list[str]:

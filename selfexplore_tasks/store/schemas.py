@@ -2,14 +2,15 @@
 
 ``experiment`` and ``round`` are hive keys of the path, added to every table when it is read.
 ``model_id`` is ``<round>/<base|sft|rft|policy|outcome_dpo|continued_rft|imported>``. A column that an older part
-lacks reads as null; version 2 added grade_reason, is_correct_second, true_wrong_step and the table comparisons.
+lacks reads as null; version 2 added grade_reason, is_correct_second, true_wrong_step and the table comparisons;
+version 3 what the gate measured, the reason of its decision and the estimates (table rounds).
 """
 
 from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 def _field(name: str, kind: pa.DataType, doc: str) -> pa.Field:
@@ -167,10 +168,21 @@ TABLES: dict[str, pa.Schema] = {
             _field("parent", TEXT, "champion before the round (model_id); null in round 0"),
             _field("candidate", TEXT, "model the round proposes (model_id)"),
             _field("promoted", FLAG, "the candidate became the champion"),
+            _field("decision", TEXT, "promoted, kept, guarded, regression, rejected, set_by_hand or first"),
+            _field("decision_reason", TEXT, "why, in a sentence with the numbers"),
+            _field("gain", REAL, "dev accuracy of the candidate minus that of the parent; null in round 0"),
+            _field("gain_low", REAL, "lower end of its interval: the gain is smaller with probability alpha_spent"),
+            _field("gain_high", REAL, "upper end of its interval: the gain is larger with probability alpha_spent"),
+            _field("p_value", REAL, "one-sided: such a gain if the candidate were no better than gate.min_gain"),
+            _field("alpha_spent", REAL, "chance of a wrong promotion that this round was allowed"),
+            _field("test_gain", REAL, "the same gain on test; reported only"),
+            _field("gain_gap", REAL, "gain on dev minus gain on test: what choosing on dev has flattered"),
             _field("champion", TEXT, "champion after the round (model_id)"),
             _field("counts", pa.map_(TEXT, pa.int64()), "rows by name: problems, rationales, pits, pairs, ..."),
             _field("tokens", pa.map_(TEXT, pa.int64()), "generated or trained tokens per stage"),
             _field("seconds", pa.map_(TEXT, REAL), "wall seconds per stage"),
+            _field("estimated_seconds", pa.map_(TEXT, REAL), "wall seconds per stage as estimated before the round"),
+            _field("estimated_tokens", pa.map_(TEXT, pa.int64()), "tokens per stage as estimated before the round"),
             _field("alarms", pa.list_(TEXT), "what looked wrong"),
             _field("stop_reason", TEXT, "why no round follows; null while one may"),
         ]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from selfexplore_tasks.engines.common import is_out_of_memory, weight_files
+from selfexplore_tasks.failures import batch_divisor
 from selfexplore_tasks.recipe import Training
 from selfexplore_tasks.training.data import (
     NO_REPORTS,
@@ -47,6 +48,7 @@ class Job:
     seed: int
     threads: int
     reporting: Reporting
+    reference_dir: Path | None
     fingerprint: str
     order: list[int]
     example_count: int
@@ -73,9 +75,11 @@ def make_job(
     seed: int,
     threads: int,
     reporting: Reporting = NO_REPORTS,
+    reference_dir: Path | None = None,
 ) -> tuple[Job, list[Example]]:
     """Return the job and the examples that fit ``settings.max_length``.
 
+    ``reference_dir`` holds the reference model of DPO; None takes the start model.
     Raises NothingToTrain when none is left, UserError when a reporter is not installed.
     """
     check_reporters(reporting.names)
@@ -95,7 +99,10 @@ def make_job(
         seed=seed,
         threads=threads,
         reporting=reporting,
-        fingerprint=_fingerprint(kind, model_dir, examples, settings, seed),
+        reference_dir=reference_dir,
+        fingerprint=_fingerprint(
+            kind, [model_dir, *([reference_dir] if reference_dir else [])], examples, settings, seed
+        ),
         order=order,
         example_count=len(kept),
         too_long_count=too_long_count,
@@ -116,7 +123,10 @@ def run_training(job: Job, build: Build, on_progress: OnProgress | None) -> Trai
     if finished is not None:
         return TrainingResult(**finished["result"])
     settings = job.settings
-    partial = PartialRun.open(job.output_dir, job.fingerprint, min(settings.micro_batch_size, settings.batch_size))
+    allowed = allowed_micro_batch(settings)
+    partial = PartialRun.open(job.output_dir, job.fingerprint, allowed)
+    if partial.micro_batch_size > allowed:
+        partial.remember(allowed)
     with torch_settings(job.threads):
         log_history = _train_within_memory(job, partial, build, on_progress)
     end_reports(job.reporting.names)
@@ -125,6 +135,14 @@ def run_training(job: Job, build: Build, on_progress: OnProgress | None) -> Trai
     (partial.final_dir / LOG_NAME).write_text(json.dumps({**log, "result": result.as_json()}, indent=1))
     partial.publish()
     return result
+
+
+def allowed_micro_batch(settings: Training) -> int:
+    """The recipe's micro-batch, or a smaller divisor of the batch after a try that ran out of memory."""
+    size = min(settings.micro_batch_size, settings.batch_size)
+    for _ in range(batch_divisor().bit_length() - 1):
+        size = size if size == 1 else smaller_micro_batch(size, settings.batch_size)
+    return size
 
 
 def _train_within_memory(
@@ -253,14 +271,14 @@ def _nothing_left(kind: str, output_dir: Path, too_long_count: int, max_length: 
 
 def _fingerprint(
     kind: str,
-    model_dir: Path,
+    model_dirs: Sequence[Path],
     examples: Sequence[TrainingExample | PreferenceExample],
     settings: Training,
     seed: int,
 ) -> str:
     """Hash everything that decides the weights; threads are left out, they only move the last bits."""
     digest = hashlib.sha256(json.dumps([kind, settings.model_dump(), seed], sort_keys=True).encode())
-    for path in weight_files(model_dir):
+    for path in (path for model_dir in model_dirs for path in weight_files(model_dir)):
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     for example in examples:

@@ -25,16 +25,17 @@ def train_dpo(
     settings: Dpo,
     seed: int,
     threads: int,
+    reference_dir: Path | None = None,
     on_progress: OnProgress | None = None,
     reporting: Reporting = NO_REPORTS,
 ) -> TrainingResult:
-    """Train the model in ``model_dir`` on preference pairs, with itself as the reference, into ``output_dir``.
+    """Train the model in ``model_dir`` on preference pairs into ``output_dir``.
 
-    The reference's log-probs are computed once before the first step. Pairs whose prompt with the longer answer
-    exceeds ``settings.max_length`` are left out and counted. The log has ``rewards/chosen``,
-    ``rewards/rejected``, ``rewards/margins``, ``rewards/accuracies``, ``logps/chosen``, ``logps/rejected`` (nats) and
-    ``logps/chosen_change`` (nats, against the reference), all from before the step's update; the last line has
-    ``trained/logps/chosen_change`` too, from after it.
+    The reference is the model in ``reference_dir`` (same tokenizer), None: the start model itself. Its log-probs are
+    computed once before the first step. Pairs whose prompt with the longer answer exceeds ``settings.max_length`` are
+    left out and counted. The log has ``rewards/chosen``, ``rewards/rejected``, ``rewards/margins``,
+    ``rewards/accuracies``, ``logps/chosen``, ``logps/rejected`` (nats) and ``logps/chosen_change`` (nats, against the
+    reference), all from before the step's update; the last line has ``trained/logps/chosen_change`` too, from after it.
     Raises NothingToTrain (a UserError) when no pair is left, UserError when not even one fits in memory or a
     reporter of ``reporting`` is not installed.
     """
@@ -47,6 +48,7 @@ def train_dpo(
         seed=seed,
         threads=threads,
         reporting=reporting,
+        reference_dir=reference_dir,
     )
 
     def build(
@@ -102,4 +104,5 @@ def dpo_trainer(
         callbacks=callbacks,
         peft_config=lora_config(settings),
         order=job.order,
+        reference_dir=job.reference_dir,
     )

@@ -15,7 +15,7 @@ import torch
 from datasets import Dataset
 from peft import PeftModel
 from torch.utils.data import Sampler
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import AutoModelForCausalLM, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_trainer import SFTTrainer
 
@@ -120,11 +120,13 @@ class StepDPOTrainer(_FixedOrderMixin, DPOTrainer):
 
     ``train_dataset`` has the columns ``prompt_ids``, ``chosen_ids`` and ``rejected_ids`` (lists of int), as
     built by `training.data.preference_example`: EOS after chosen, none after a pit step. ``order`` gives its rows
-    in the order of training. Every loss of TRL is TRL's own; plain "sigmoid" has a faster way to the same numbers.
+    in the order of training; the model in ``reference_dir`` is the reference (None: the start model).
+    Every loss of TRL is TRL's own; plain "sigmoid" has a faster way to the same numbers.
     """
 
-    def __init__(self, *args: Any, order: Sequence[int], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, order: Sequence[int], reference_dir: Path | None = None, **kwargs: Any) -> None:
         self.order = order
+        self._reference_dir = reference_dir
         super().__init__(*args, **kwargs)
 
     def _prepare_dataset(self, dataset: Dataset, processing_class: Any, args: Any, dataset_name: str) -> Dataset:
@@ -142,16 +144,24 @@ class StepDPOTrainer(_FixedOrderMixin, DPOTrainer):
         file = Path(self.args.output_dir) / REFERENCE_NAME
         known = read_json(file)
         if not known:
-            without_adapter = self.model.disable_adapter() if isinstance(self.model, PeftModel) else nullcontext()
-            with without_adapter:
-                chosen, rejected = self._logps_of([dict(row) for row in dataset], batch_size)
+            chosen, rejected = self._reference_logps([dict(row) for row in dataset], batch_size)
             known = {"chosen": chosen, "rejected": rejected}
             write_json(file, known)
         return dataset.add_column("ref_chosen_logps", known["chosen"]).add_column(
             "ref_rejected_logps", known["rejected"]
         )
 
-    def _logps_of(self, rows: Sequence[dict[str, Any]], batch_size: int) -> tuple[list[float], list[float]]:
+    def _reference_logps(self, rows: Sequence[dict[str, Any]], batch_size: int) -> tuple[list[float], list[float]]:
+        if self._reference_dir is not None:
+            loaded = AutoModelForCausalLM.from_pretrained(
+                self._reference_dir, dtype=torch.float32, local_files_only=True
+            )
+            return self._logps_of(rows, batch_size, loaded.to(self.accelerator.device).eval())
+        without_adapter = self.model.disable_adapter() if isinstance(self.model, PeftModel) else nullcontext()
+        with without_adapter:
+            return self._logps_of(rows, batch_size, self.model)
+
+    def _logps_of(self, rows: Sequence[dict[str, Any]], batch_size: int, model: Any) -> tuple[list[float], list[float]]:
         """Return the summed log-probs (nats) of the chosen and the rejected answers, in batches of like length."""
         longest_first = sorted(range(len(rows)), key=lambda i: -sum(len(rows[i][name]) for name in PREFERENCE_COLUMNS))
         chosen_logps, rejected_logps = [0.0] * len(rows), [0.0] * len(rows)
@@ -159,7 +169,7 @@ class StepDPOTrainer(_FixedOrderMixin, DPOTrainer):
             for start in range(0, len(rows), batch_size):
                 picked = longest_first[start : start + batch_size]
                 batch = self._prepare_inputs(self.data_collator([rows[i] for i in picked]))
-                chosen, rejected = answer_logps(self.model, batch)
+                chosen, rejected = answer_logps(model, batch)
                 for i, chosen_logp, rejected_logp in zip(picked, chosen.tolist(), rejected.tolist(), strict=True):
                     chosen_logps[i], rejected_logps[i] = chosen_logp, rejected_logp
         return chosen_logps, rejected_logps
@@ -205,7 +215,7 @@ class StepDPOTrainer(_FixedOrderMixin, DPOTrainer):
         micro_batch_size = self.args.per_device_train_batch_size
         first = list(dict.fromkeys(self.order))[: micro_batch_size * self.args.gradient_accumulation_steps]
         rows = [self.train_dataset[i] for i in first]
-        chosen, _ = self._logps_of(rows, micro_batch_size)
+        chosen, _ = self._logps_of(rows, micro_batch_size, self.model)
         changes = [logp - row["ref_chosen_logps"] for logp, row in zip(chosen, rows, strict=True)]
         return sum(changes) / len(changes)
 

@@ -123,7 +123,7 @@ def test_every_table_has_rows(site: Site) -> None:
 
 def test_no_round_follows_the_last_one(site: Site) -> None:
     states = {task.task_id: task.state for task in site.tasks(run_of(site, 2))}
-    assert (states["gate"], states["next_round"]) == ("success", "skipped")
+    assert (states["plan_next"], states["next_round"]) == ("success", "skipped")
 
 
 def test_task_logs_show_progress(site: Site) -> None:
@@ -147,7 +147,7 @@ def test_pools_are_ours(site: Site) -> None:
 @pytest.mark.parametrize(
     ("conf", "reason"),
     [
-        ({}, "ended with round 2 (max_rounds=2)"),
+        ({}, "ended with round 2 (max_rounds=2 reached)"),
         ({"round": 0}, "Round 0 of 'two-rounds' has a successor"),
         ({"recipe": "arithmetic-tiny"}, "made with another recipe"),
         ({"recipe": "no-such-recipe"}, "There is no recipe 'no-such-recipe'"),

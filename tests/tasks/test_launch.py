@@ -16,9 +16,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from selfexplore_tasks import launch as launcher_module
 from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.failures import BATCH_DIVISOR_VARIABLE, ExitCode, StalledError
 from selfexplore_tasks.launch import TOKEN_VARIABLE, end_previous, run_stage_process, stage_environment
 from selfexplore_tasks.processes import ProcessIdentity
+from selfexplore_tasks.store.files import write_json
+from selfexplore_tasks.store.home import Store
+from selfexplore_tasks.watchdog import Watchdog
 
 # Starts a child that ignores SIGTERM, tells both ids, and never ends by itself.
 STUBBORN = """
@@ -97,6 +102,77 @@ def test_deadline_ends_the_whole_group(interpreter: Callable[[str], dict[str, st
         launch(interpreter(STUBBORN), lines, deadline_s=2)
     assert len(pids_of(lines)) == 2
     wait_until_gone(pids_of(lines))
+
+
+def test_a_silent_stage_is_ended(interpreter: Callable[[str], dict[str, str]]) -> None:
+    lines: list[str] = []
+    with pytest.raises(StalledError, match="stage sample of round 1 made no progress for 5 s"):
+        launch({**interpreter(STUBBORN), "SELFEXPLORE_STALL_S": "5"}, lines)
+    assert len(pids_of(lines)) == 2
+    wait_until_gone(pids_of(lines))
+
+
+@pytest.mark.parametrize(
+    ("file", "age_s", "stalled"),
+    [
+        (None, 0, True),
+        ("tables/rationales/experiment=e/round=001/part-sample-00003.parquet", 50, False),
+        ("tables/rationales/experiment=e/round=001/.part-sample-00003.parquet.7.tmp", 50, False),
+        ("models/e/round=001/rft.partial/checkpoint-3/optimizer.pt", 50, False),
+        ("tables/rationales/experiment=e/round=001/part-sample-00003.parquet", 150, True),
+        ("tables/rationales/experiment=e/round=001/part-sample_explorer-00003.parquet", 50, True),
+        ("tables/rationales/experiment=e/round=002/part-sample-00003.parquet", 50, True),
+        ("tables/rationales/experiment=other/round=001/part-sample-00003.parquet", 50, True),
+    ],
+)
+def test_files_of_the_stage_are_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str | None, age_s: float, stalled: bool
+) -> None:
+    if file is not None:
+        (tmp_path / file).parent.mkdir(parents=True)
+        (tmp_path / file).touch()
+        os.utime(tmp_path / file, (time.time() - age_s, time.time() - age_s))
+    begun = time.monotonic()
+    watchdog = Watchdog(Store(tmp_path), "e", 1, "sample", 100)
+    watchdog.check()
+    monkeypatch.setattr(time, "monotonic", lambda: begun + 101)
+    if stalled:
+        with pytest.raises(StalledError):
+            watchdog.check()
+        watchdog.saw_line()
+    watchdog.check()
+    Watchdog(Store(tmp_path), "e", 1, "sample", 0).check()
+
+
+def test_memory_makes_the_next_try_smaller(interpreter: Callable[[str], dict[str, str]]) -> None:
+    lines: list[str] = []
+    env = interpreter(
+        f"import os, sys; print(os.environ['{BATCH_DIVISOR_VARIABLE}']); sys.exit(int(os.environ['CODE']))"
+    )
+    for exit_code in (5, 3, 3, 5, 0, 1):
+        assert launch({**env, "CODE": str(exit_code)}, lines) == exit_code
+    assert lines == ["1", "1", "2", "4", "4", "1"]
+
+
+@pytest.mark.parametrize(("counts", "code"), [((4, 5), ExitCode.OUT_OF_MEMORY), ((4, 4), 137)])
+def test_a_kill_by_the_kernel_for_memory_is_told_from_others(
+    interpreter: Callable[[str], dict[str, str]], monkeypatch: pytest.MonkeyPatch, counts: tuple[int, int], code: int
+) -> None:
+    told = iter(counts)
+    monkeypatch.setattr(launcher_module, "kernel_memory_kills", lambda: next(told))
+    assert launch(interpreter("import os, signal; os.kill(os.getpid(), signal.SIGKILL)"), []) == code
+
+
+def test_a_cancelled_experiment_does_not_go_on(interpreter: Callable[[str], dict[str, str]], tmp_path: Path) -> None:
+    lines: list[str] = []
+    env = interpreter("print('ran')")
+    control, said = Store(tmp_path / "store").control_file("trial"), {"who": "eva", "why": "", "at": "today"}
+    write_json(control, {"state": "cancelled", **said})
+    with pytest.raises(UserError, match="selfexplore resume trial"):
+        launch(env, lines)
+    write_json(control, {"state": "paused", **said})
+    assert launch(env, lines) == 0
+    assert lines == ["ran"]
 
 
 def test_what_outlives_the_stage_is_ended(interpreter: Callable[[str], dict[str, str]]) -> None:

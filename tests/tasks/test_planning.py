@@ -116,7 +116,7 @@ def test_a_round_without_predecessor_is_refused(store: Store, experiment: Experi
 def test_an_experiment_that_ended_is_refused(store: Store, experiment: Experiment) -> None:
     for number in (0, 1, 2):
         finish(store, number)
-    with pytest.raises(UserError, match="ended with round 2 \\(max_rounds=2\\)"):
+    with pytest.raises(UserError, match="ended with round 2 \\(max_rounds=2 reached\\)"):
         claim(store, experiment)
     finish(store, 2, stop_reason="no gain in 3 rounds")
     with pytest.raises(UserError, match="no gain in 3 rounds"):

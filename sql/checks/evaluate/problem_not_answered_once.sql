@@ -1,4 +1,5 @@
--- Every evaluated model answers every dev and test problem exactly once.
+-- Every evaluated model answers every dev and test problem exactly once; test problems of the benchmarks that are only
+-- measured (problems.benchmarks) are not the round's.
 with models as (
     select distinct model_id from evaluations
     where
@@ -19,7 +20,19 @@ final as (
             and problems.problem_id = evaluations.problem_id
             and models.model_id = evaluations.model_id
             and evaluations.round = getvariable('round')
-    where problems.experiment = getvariable('experiment') and problems.split in ('dev', 'test')
+    cross join experiments
+    where
+        problems.experiment = getvariable('experiment')
+        and experiments.experiment = getvariable('experiment')
+        and (
+            problems.split = 'dev'
+            or (
+                problems.split = 'test'
+                and not list_contains(
+                    json_extract_string(experiments.recipe, '$.problems.benchmarks[*].name'), problems.source
+                )
+            )
+        )
     group by models.model_id, problems.problem_id
 )
 

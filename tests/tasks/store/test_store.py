@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.store import files
-from selfexplore_tasks.store.experiments import champion_before, experiment_names, last_round, load_experiment
+from selfexplore_tasks.store.champions import champion_before
+from selfexplore_tasks.store.experiments import experiment_names, last_round, load_experiment
 from selfexplore_tasks.store.files import write_atomically, write_json
 from selfexplore_tasks.store.home import Store, check_slug
 from selfexplore_tasks.store.locks import chunk_claim, live_stages, stage_lock
@@ -146,7 +147,7 @@ def test_rounds_end_with_their_summary(store: Store) -> None:
     assert last_round(store, "e") is None
     with pytest.raises(UserError, match="round 0 is not finished"):
         champion_before(store, "e", 1)
-    write_manifest(store, manifest("summarize", 0, notes={"champion": "0/sft"}))
+    write_manifest(store, manifest("summarize", 0, notes={"champion": "0/sft", "promoted": True}))
     write_manifest(store, manifest("sample", 1))
     assert (last_round(store, "e"), champion_before(store, "e", 1)) == (0, "0/sft")
 
