@@ -16,7 +16,7 @@ export VENV EXTRAS
 comma := ,
 INSTALLED := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: help install smollm2 demo test test-all up down airflow lint clean
+.PHONY: help install smollm2 demo test test-all test-faults up down airflow lint clean
 
 help: ## List these commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ test: $(INSTALLED) ## Run the tests
 
 test-all: $(INSTALLED) smollm2 ## Run every test, the slow ones too
 	$(BIN)/python -m pytest
+
+test-faults: $(INSTALLED) ## Kill stages at random moments and compare every table (KILLS=… SEED=…)
+	$(BIN)/python tests/faults/kills.py --kills $(or $(KILLS),90) --seed $(or $(SEED),0)
 
 up: $(INSTALLED) ## Start Airflow in the background on 127.0.0.1:8080 (PORT=…)
 	@$(BIN)/python -m selfexplore_tasks.local_airflow up --port $(PORT)

@@ -10,6 +10,7 @@ from typing import Any
 from tabulate import tabulate
 
 from selfexplore_tasks.store.catalogue import connect
+from selfexplore_tasks.store.champions import champion
 from selfexplore_tasks.store.home import Store
 
 READY_QUERY = "select round, model, split, accuracy, promoted from accuracy_by_round order by split, round, model desc"
@@ -43,8 +44,7 @@ def round_report(store: Store, slug: str) -> str:
         ("Tokens by stage and round (generated, or trained on)", _by_round(rounds, "tokens")),
     ]
     text = "\n\n".join(f"{title}\n{table}" for title, table in sections)
-    champion = rounds[-1]["champion"] if rounds else None
-    model = f"Best model  {store.model_dir(slug, champion)}\n" if champion else ""
+    model = f"Best model  {store.champion_link(slug)} ({champion(store, slug).model_id})\n" if rounds else ""
     return (
         f"{text}\n\n{model}Tables      {store.root / 'tables'}\n"
         f'Try         SELFEXPLORE_HOME={store.root} {_command()} sql --experiment {slug} "{READY_QUERY}"'

@@ -137,7 +137,7 @@ def store_before(finished_store: Store, tmp_path: Path) -> Callable[[str], Store
 
     def copy(stage: str) -> Store:
         root = tmp_path / "store"
-        shutil.copytree(finished_store.root, root)
+        shutil.copytree(finished_store.root, root, symlinks=True)
         for later in ROUND_STAGES[ROUND_STAGES.index(stage) :]:
             (root / "manifests" / ROUND_EXPERIMENT / "round=001" / f"{later}.json").unlink()
             for part in (root / "tables").glob(f"*/experiment={ROUND_EXPERIMENT}/round=001/part-{later}-*"):

@@ -10,6 +10,7 @@ from typing import Any
 
 from airflow.sdk import Param
 
+from selfexplore_tasks.estimates import describe
 from selfexplore_tasks.planning import DEFAULT_RECIPE
 from selfexplore_tasks.recipe_files import recipe_names
 
@@ -43,7 +44,7 @@ def round_params() -> dict[str, Param]:
             examples=recipe_names(),
             title="Recipe",
             description="A recipe that comes with the package, or the path of a YAML file. "
-            f"Empty: the experiment's own, {DEFAULT_RECIPE} if it is new.",
+            f"Empty: the experiment's own, {DEFAULT_RECIPE} if it is new. {_costs()}",
             section="Experiment",
         ),
         "max_rounds": _number("Max rounds", "Rounds after round 0; each one triggers the next.", "integer", 1, 1000),
@@ -97,6 +98,11 @@ def recipe_overrides(params: Mapping[str, Any]) -> dict[str, object]:
         if params[name] is not None:
             fields |= dict.fromkeys(dotted_names, params[name])
     return fields
+
+
+def _costs() -> str:
+    """What a round of each recipe takes: counted from the recipe alone, so the form stays the same from run to run."""
+    return f"{'; '.join(describe(name) for name in recipe_names())}. Time: selfexplore estimate RECIPE."
 
 
 def _number(

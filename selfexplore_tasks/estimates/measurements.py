@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -106,13 +107,22 @@ def _nearest(store: Store, recipe: Recipe, slug: str | None) -> list[tuple[int, 
     found = []
     for name in experiment_names(store):
         path = store.experiment_file(name)
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if name == slug or content["recipe"]["engine"]["kind"] != recipe.engine.kind:
+        content = _content(path)
+        if name == slug or content.get("recipe", {}).get("engine", {}).get("kind") != recipe.engine.kind:
             continue
-        nearness = SAME_MODEL if content["recipe"]["model"] == model else OTHER_MODEL
-        found.append((SAME_RECIPE if content["recipe_hash"] == wanted else nearness, -path.stat().st_mtime, name))
+        nearness = SAME_MODEL if content["recipe"].get("model") == model else OTHER_MODEL
+        nearness = SAME_RECIPE if content.get("recipe_hash") == wanted else nearness
+        found.append((nearness, -path.stat().st_mtime, name))
     readable = ((nearness, name, _recipe_of(store, name)) for nearness, _, name in sorted(found))
     return list(islice(((nearness, name, other) for nearness, name, other in readable if other), OTHERS_READ))
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _recipe_of(store: Store, name: str) -> Recipe | None:
@@ -156,7 +166,7 @@ def _recent_manifests(store: Store, slug: str) -> Iterator[Manifest]:
         for stage in stages_of(number):
             try:
                 manifest = read_manifest(store, slug, number, stage)
-            except UserError:  # written by a newer version
+            except (UserError, ValueError):  # written by a newer version, or damaged
                 continue
             if manifest is not None:
                 yield manifest
@@ -180,7 +190,7 @@ def _prepared_counts(store: Store, slug: str, expected: ProblemCounts) -> Proble
     """The training problems as stage prepare counted them, once it has."""
     try:
         prepared = read_manifest(store, slug, 0, "prepare")
-    except UserError:
+    except (UserError, ValueError):
         return expected
     if prepared is None:
         return expected

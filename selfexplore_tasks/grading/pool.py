@@ -114,7 +114,7 @@ class _Worker:
                 if reply["lost"] == self._number:
                     outcome = "error"
                 elif self.task_index is not None:
-                    # The last fork died idle. It may have read the request, or left it for this one, which takes it once.
+                    # The last fork died idle: it read the request, or left it for this one, which takes it once.
                     self._write()
             elif reply["number"] == self._number:
                 outcome = cast(Outcome, reply["outcome"])

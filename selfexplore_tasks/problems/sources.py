@@ -182,14 +182,14 @@ def _read_hub(hub_id: str, configs: tuple[str | None, ...], split: str, wanted: 
 
 def _hub_answers() -> bool:
     """Return whether the Hub answers at all; without this look, the client tries again for half a minute."""
-    import httpx
+    import httpx2
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
         return False
     try:
-        httpx.head(constants.ENDPOINT, timeout=_HUB_PROBE_SECONDS)
-    except httpx.HTTPError:
+        httpx2.head(constants.ENDPOINT, timeout=_HUB_PROBE_SECONDS)
+    except httpx2.HTTPError:
         return False
     return True
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -140,6 +141,9 @@ def link_champion(store: Store, slug: str) -> Path:
     temporary = link.with_name(f".champion.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(target.relative_to(link.parent) if is_ours else target, target_is_directory=True)
+    if link.is_dir() and not link.is_symlink():
+        # A tool that follows links has copied the store: what stands here is a copy of some champion.
+        shutil.rmtree(link)
     temporary.replace(link)
     return link
 

@@ -104,26 +104,26 @@ def _cached_snapshot(hub_id: str) -> Path | None:
 
 
 def _check_hub(hub_id: str) -> None:
-    import httpx
+    import httpx2
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
         files = [sibling.rfilename for sibling in HfApi().model_info(hub_id, timeout=10).siblings or []]
-    except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, httpx2.HTTPError, OSError) as error:
         raise UserError(_unreachable(hub_id, error)) from error
     if not any(name.endswith(".safetensors") for name in files):
         raise UserError(f"model.path={hub_id} has no .safetensors weights on the Hub: name another model")
 
 
 def _download(hub_id: str) -> Path:
-    import httpx
+    import httpx2
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
         folder = Path(snapshot_download(hub_id, allow_patterns=HUB_PATTERNS))
-    except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, httpx2.HTTPError, OSError) as error:
         raise UserError(_unreachable(hub_id, error)) from error
     _check_folder(folder)
     return folder

@@ -46,6 +46,8 @@ COMMANDS = [
     ["resume"],
     ["cancel"],
     ["approve"],
+    ["estimate"],
+    ["housekeeping"],
     ["grade"],
     ["pits"],
     ["pits", "score"],
@@ -182,7 +184,7 @@ def test_delete_removes_everything_of_one_experiment_only(
     finished_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = tmp_path / "store"
-    shutil.copytree(finished_store.root, root)
+    shutil.copytree(finished_store.root, root, symlinks=True)
     (root / "tables" / "problems" / "experiment=mini2" / "round=000").mkdir(parents=True)
     monkeypatch.setenv("SELFEXPLORE_HOME", str(root))
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))

@@ -224,9 +224,10 @@ def test_the_experiments_own_rounds_tell_how_long_texts_are(tmp_path: Path) -> N
 
 
 def test_what_tells_nothing_is_left_out(tmp_path: Path) -> None:
+    """A recipe that is not valid any more, a manifest of a newer version, imported texts, and a damaged file."""
     store = Store(tmp_path)
-    """A recipe that is not valid any more, a manifest of a newer version, and texts that were imported."""
     old, newer, own = (put_experiment(store, slug) for slug in ("old", "newer", "own"))
+    store.experiment_file("damaged").write_text("{", encoding="utf-8")
     put_sample(store, own, 1, seconds=1, tokens=600_000, notes={"imported_from": "drawn.jsonl"})
     for experiment in (old, newer):
         put_sample(store, experiment, 1, seconds=100, tokens=600_000)

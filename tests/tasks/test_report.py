@@ -34,10 +34,10 @@ def test_the_report_has_every_number(finished_store: Store) -> None:
 
 def test_the_report_leads_to_the_best_model_and_a_query_that_works(finished_store: Store) -> None:
     lines = round_report(finished_store, "mini").splitlines()
-    model = next(line.split(maxsplit=2)[2] for line in lines if line.startswith("Best model"))
+    model, shown = next(line.split()[2:] for line in lines if line.startswith("Best model"))
     assert (Path(model) / "config.json").exists()
     champion = round_rows(finished_store, ["mini"])[-1]["champion"]
-    assert model == str(finished_store.model_dir("mini", champion))
+    assert (Path(model).resolve(), shown) == (finished_store.model_dir("mini", champion).resolve(), f"({champion})")
     tables = next(line.split(maxsplit=1)[1] for line in lines if line.startswith("Tables"))
     assert Path(tables).is_dir()
     command = next(line for line in lines if line.startswith("Try")).removeprefix("Try").strip()

@@ -23,7 +23,7 @@ Score = Callable[..., dict[str, Any]]
 @pytest.fixture
 def store(finished_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A copy of the finished store, which scoring adds its parts to."""
-    shutil.copytree(finished_store.root, tmp_path / "store")
+    shutil.copytree(finished_store.root, tmp_path / "store", symlinks=True)
     monkeypatch.setenv("SELFEXPLORE_HOME", str(tmp_path / "store"))
     return Store(tmp_path / "store")
 

@@ -72,7 +72,7 @@ def test_the_report_names_every_arm_and_pools_experiments(finished_store: Store)
 
 def test_problems_that_two_experiments_share_do_not_count_as_new_ones(finished_store: Store, tmp_path: Path) -> None:
     """The same experiment under two names: as much evidence as one, so the same interval."""
-    shutil.copytree(finished_store.root, tmp_path / "store")
+    shutil.copytree(finished_store.root, tmp_path / "store", symlinks=True)
     store = Store(tmp_path / "store")
     for path in [*store.root.rglob("experiment=mini"), store.root / "manifests" / "mini"]:
         shutil.copytree(path, path.with_name(path.name.replace("mini", "twin")))

@@ -86,7 +86,7 @@ class KilledError(Exception):
 def test_a_killed_redo_leaves_a_round_under_way_and_is_finished(
     finished_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forgotten = ROUND_STAGES[ROUND_STAGES.index("rft") :]
+    forgotten = ROUND_STAGES[ROUND_STAGES.index("dpo") :]
     expected = without(snapshot(finished_store), forgotten)
     unlink, points = Path.unlink, 0
     for steps in range(200):
@@ -104,7 +104,7 @@ def test_a_killed_redo_leaves_a_round_under_way_and_is_finished(
 
         monkeypatch.setattr(Path, "unlink", die_after)
         try:
-            redo_stage(store, SLUG, 1, "rft")
+            redo_stage(store, SLUG, 1, "dpo")
         except KilledError:
             points += 1
         else:
@@ -181,8 +181,7 @@ def test_only_a_cleared_task_redoes(
         acknowledge(store, SLUG, 1, "gate", None, **acknowledged)
     assert redo_if_cleared(store, SLUG, 1, "gate", None, **attempt) is redone
     assert (read_manifest(store, SLUG, 1, "gate") is None) is redone
-    # The try after this one was killed: it resumes.
-    assert not redo_if_cleared(store, SLUG, 1, "gate", None, run_id=attempt["run_id"], try_number=2)
+    assert not redo_if_cleared(store, SLUG, 1, "gate", None, **attempt)
 
 
 def test_shards_that_were_cleared_together_redo_once(store: Store) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from selfexplore_tasks.champion_card import lineage
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.recipe_files import load_recipe, recipe_hash
+from selfexplore_tasks.report import format_accuracy, query_rows
 from selfexplore_tasks.store.champions import (
     champion,
     champion_before,
@@ -29,6 +30,7 @@ from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.locks import stage_lock
 from selfexplore_tasks.store.manifests import Manifest, read_manifests, write_manifest
 
+RIVALS = "model_id = '1/policy' and baseline_id = '0/sft'"
 BY = {"who": "ann", "why": "reads better"}
 
 
@@ -184,6 +186,14 @@ def test_the_link_always_leads_to_a_champion(store: Store) -> None:
     assert sorted(path.name for path in link.parent.iterdir()) == ["champion", "round=000", "round=001", "round=002"]
 
 
+def test_a_store_that_was_copied_without_its_links_gets_them_again(store: Store, tmp_path: Path) -> None:
+    refresh_link(store, "e")
+    copy = Store(tmp_path / "copy")
+    shutil.copytree(store.root, copy.root, symlinks=False)
+    set_champion(copy, "e", "2/policy", **BY)
+    assert copy.champion_link("e").readlink() == Path("round=002/policy")
+
+
 def test_a_base_model_elsewhere_is_linked_and_left_as_it_is(tmp_path: Path, tiny_model_dir: Path) -> None:
     store = Store(tmp_path)
     recipe = load_recipe("arithmetic-tiny").model_dump(mode="json")
@@ -212,6 +222,15 @@ def test_lineage_leads_to_the_base(store: Store) -> None:
     }
 
 
+def test_the_card_names_what_the_hub_knows(store: Store) -> None:
+    from huggingface_hub import ModelCard
+
+    recipe = load_recipe("gsm8k-mistral-7b").model_dump(mode="json")
+    write_json(store.experiment_file("e"), {"recipe": recipe, "recipe_hash": "h", "created_at": "2026"})
+    data = ModelCard.load(refresh_link(store, "e") / "README.md").data
+    assert (data.base_model, data.datasets, data.metrics) == (recipe["model"]["path"], ["openai/gsm8k"], ["accuracy"])
+
+
 def test_a_trained_champion_loads_and_has_a_card(finished_store: Store, tmp_path: Path) -> None:
     from huggingface_hub import ModelCard
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -226,8 +245,19 @@ def test_a_trained_champion_loads_and_has_a_card(finished_store: Store, tmp_path
     assert card.data.library_name == "transformers"
     assert {result.metric_type for result in card.data.eval_results} == {"accuracy"}
     assert len(card.data.eval_results) == 2
-    for part in ("| 1/policy | 1/rft | dpo of round 1 |", "| 1/rft | 0/base | rft of round 1 |", "| 0 | 0/sft |"):
-        assert part in card.text
+    (dev,) = query_rows(store, ["mini"], "from scores where model_id = '1/policy' and split = 'dev'")
+    (gain,) = query_rows(store, ["mini"], f"from comparisons where {RIVALS} and split = 'dev'")
+    for row in (
+        f"| easy | dev | {format_accuracy(dev)} | 30 |",
+        f"| 0/sft | easy | dev | {100 * gain['difference']:+.1f} [",
+        "| train | easy | 280 |",
+        "| 1/policy | 1/rft | dpo of round 1 |",
+        "| 1/rft | 0/base | rft of round 1 |",
+        "| 0 | 0/sft | the experiment's first model |",
+        "| seed | 1 |",
+        "| base model | random weights |",
+    ):
+        assert row in card.text
     recipe_file = tmp_path / "again.yaml"
     recipe_file.write_text(card.text.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
     again = load_recipe(str(recipe_file))

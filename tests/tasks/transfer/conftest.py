@@ -147,7 +147,7 @@ def paired_home(tmp_path_factory: pytest.TempPathFactory, transfer_recipe: Path)
 def finished_home(tmp_path_factory: pytest.TempPathFactory, transfer_recipe: Path, paired_home: Path) -> Path:
     """The same with rollouts imported and granular pairs made; no model was ever run."""
     made = Bench(tmp_path_factory.mktemp("finished"), transfer_recipe)
-    shutil.copytree(paired_home, made.store.root)
+    shutil.copytree(paired_home, made.store.root, symlinks=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SELFEXPLORE_HOME", str(made.store.root))
         made.import_rollouts(made.explored(made.train_numbers()))
@@ -169,12 +169,12 @@ def bench(
 @pytest.fixture
 def paired(bench: Bench, paired_home: Path) -> Bench:
     """A copy of ``paired_home``."""
-    shutil.copytree(paired_home, bench.store.root)
+    shutil.copytree(paired_home, bench.store.root, symlinks=True)
     return bench
 
 
 @pytest.fixture
 def finished(bench: Bench, finished_home: Path) -> Bench:
     """A copy of ``finished_home``."""
-    shutil.copytree(finished_home, bench.store.root)
+    shutil.copytree(finished_home, bench.store.root, symlinks=True)
     return bench
