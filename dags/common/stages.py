@@ -10,6 +10,7 @@ from typing import Any
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule, get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from common.alerts import send_alert
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.failures import ExitCode, StalledError, failure_of
 from selfexplore_tasks.launch import run_stage_process
@@ -62,6 +63,9 @@ def run_stage(stage: str, plan: dict[str, Any], shard: str | None = None) -> dic
             log.info("this task was cleared: its stage is done anew, and what depends on it was forgotten")
         _run(stage, plan, shard)
         acknowledge(*place, shard, **attempt)
+    except StalledError as error:
+        send_alert("stalled", f"stage {stage}: {error}", context)
+        raise
     except UserError as error:
         raise AirflowFailException(f"stage {stage}: {error}") from error
     except OSError as error:

@@ -26,8 +26,7 @@ def run(options: argparse.Namespace) -> None:
 
     store, slugs = chosen_experiments(options.experiment)
     rows = [asdict(freed) for freed in keep_house(store, slugs, dry_run=options.dry_run)]
-    # What was kept is what a reader wants to see: nothing at all is an answer, too.
     print_rows(rows, as_json=options.json)
     if not options.json:
         size, done = sum(row["size"] for row in rows), "would be freed" if options.dry_run else "freed"
-        print(f"\n{size / 2**20:.1f} MiB {done}; parts that were merged go an hour later")
+        print(f"\n{size / 2**20:.1f} MiB {done} (parts that were merged go a run later, after an hour)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,6 +16,8 @@ from selfexplore_tasks.store.experiments import load_experiment
 from selfexplore_tasks.store.files import write_json
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.locks import live_stages
+
+RECORD_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -49,15 +52,22 @@ def cancel(store: Store, slug: str, *, who: str, why: str) -> list[str]:
     Returns the stages that still run: on another machine, or started by hand. Raises UserError if there is no such
     experiment.
     """
+    # First the word, then the deed: the retry of a stage that was ended finds that it may not run.
+    _write(store, slug, Control("cancelled", who, why, _now()))
+    _end_launched(store, slug)
+    # A launcher that looked just before the word was there has recorded its group by now.
+    time.sleep(RECORD_S)
+    _end_launched(store, slug)
+    return live_stages(store, slug)
+
+
+def _end_launched(store: Store, slug: str) -> None:
     # The launcher asks this module whether it may start.
     from selfexplore_tasks.launch import end_previous
 
-    # First the word, then the deed: the retry of a stage that was ended finds that it may not run.
-    _write(store, slug, Control("cancelled", who, why, _now()))
     for record in sorted(store.lock_dir(slug).glob("*.pgid")):
         if _is_of_this_machine(record):
             end_previous(record)
-    return live_stages(store, slug)
 
 
 def is_paused(store: Store, slug: str) -> bool:
