@@ -27,7 +27,7 @@ from common.alerts import alert_failure, kind_of_end, send_alert
 from common.approval import approval_step, describe_proposal, record_approval
 from common.assets import CHAMPION
 from common.params import recipe_overrides, round_params
-from common.runs import ROUND_DAG, is_running
+from common.runs import ROUND_DAG, is_running, not_failed_yet
 from common.stages import DUCKDB_POOL, GPU_POOL, RETRIES, run_stage
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.planning import (
@@ -104,7 +104,7 @@ def plan_next(plan: dict[str, Any]) -> dict[str, Any]:
     following = plan["round"] + 1
     return {
         "conf": {"experiment": experiment.slug, "round": following},
-        "run_id": round_run_id(experiment, following),
+        "run_id": not_failed_yet(round_run_id(experiment, following)),
     }
 
 

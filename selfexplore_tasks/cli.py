@@ -11,10 +11,10 @@ from selfexplore_tasks.commands import champion, compare, control, core, estimat
 from selfexplore_tasks.commands.common import Subcommands, add_command, add_overrides
 from selfexplore_tasks.errors import CheckFailed, UserError
 from selfexplore_tasks.failures import ExitCode, failure_of
-from selfexplore_tasks.stages.names import ROUND_STAGES, ROUND_ZERO_STAGES, SHARDED_STAGES
+from selfexplore_tasks.stages.names import AFTER_A_ROUND, ROUND_STAGES, ROUND_ZERO_STAGES, SHARDED_STAGES
 from selfexplore_tasks.store.home import Store
 
-ALL_STAGES = tuple(dict.fromkeys((*ROUND_ZERO_STAGES, *ROUND_STAGES)))
+ALL_STAGES = tuple(dict.fromkeys((*ROUND_ZERO_STAGES, *ROUND_STAGES, *AFTER_A_ROUND)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,13 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _explain(error: Exception) -> tuple[ExitCode, str]:
     """What to tell the user; an error that nobody foresaw is raised again."""
+    if isinstance(error, CheckFailed):  # first: it quotes rows, whose text may say anything
+        return ExitCode.BAD_DATA, str(error)
     known = failure_of(error, Store.from_environment().root)
     if known is not None:
         return known
     if isinstance(error, UserError):
         return ExitCode.USER_ERROR, str(error)
-    if isinstance(error, CheckFailed):
-        return ExitCode.BAD_DATA, str(error)
     raise error
 
 

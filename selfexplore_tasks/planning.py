@@ -15,7 +15,7 @@ from pathlib import Path
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.estimates import RoundEstimate, check_disk, estimate_round, read_estimate, save_estimate
 from selfexplore_tasks.stopping import stop_reason
-from selfexplore_tasks.store.control import check_may_run, is_paused
+from selfexplore_tasks.store.control import check_may_run, check_not_cancelled, is_paused
 from selfexplore_tasks.store.experiments import Experiment, last_round, load_experiment, open_experiment
 from selfexplore_tasks.store.home import Store, check_slug
 from selfexplore_tasks.store.manifests import read_manifest, read_manifests
@@ -52,7 +52,7 @@ def claim_round(
             or another Dag run works on it.
     """
     slug = experiment.slug
-    check_may_run(store, slug)
+    check_not_cancelled(store, slug)
     with _claims_locked(store, slug) as folder:
         claims = _read_claims(folder)
         own = next((number for number, holder in claims.items() if holder == run_id), None)
@@ -61,6 +61,8 @@ def claim_round(
         if requested is None:
             done = last_round(store, slug)
             requested = 0 if done is None else done + 1
+        if not any(manifest.round == requested for manifest in read_manifests(store, slug)):
+            check_may_run(store, slug)  # paused: a round that has begun is finished, no other begins
         _check_order(store, experiment, requested)
         for number, holder in claims.items():
             # A summarized round needs nobody any more: its Dag run may still be closing when it triggers this one.
@@ -127,6 +129,9 @@ def reason_not_to_start(store: Store, slug: str, is_running: Callable[[str], boo
     except UserError as stopped:
         return str(stopped)
     done = last_round(store, slug)
+    following = round_run_id(load_experiment(store, slug), 0 if done is None else done + 1)
+    if is_running(following):
+        return f"its next round waits to start as Dag run {following!r}"
     reason = None if done is None else reason_to_end(store, slug, done)
     return f"it ended with round {done} ({reason})" if reason else None
 
@@ -162,7 +167,7 @@ def _check_order(store: Store, experiment: Experiment, round_number: int) -> Non
     if reason:
         raise UserError(
             f"Experiment {slug!r} ended with round {round_number - 1} ({reason}): start an experiment of another name, "
-            "fork it, or trigger it with larger limits (max_rounds, stop.*)."
+            "or trigger this one with larger limits (max_rounds, stop.*)."
         )
 
 

@@ -27,6 +27,8 @@ problems:
   benchmarks: [{name: other, source: {kind: arithmetic, count: 40, max_value: 500}, dev_count: 10, test_count: 10}]
 model: {scratch: {context_length: 1024}}
 sft: {}
+engine: {kind: transformers, threads: 1}
+evaluate: {max_new_tokens: 16}
 gate: {spending: none}
 """
 SLUG, COUNT = "hand", 40
@@ -60,11 +62,10 @@ class HandRounds:
 
     def answers(self, model_id: str, right: dict[tuple[str, str], int]) -> None:
         """Of each benchmark and split the first so many problems are right (default: half)."""
-        self.store.model_dir(SLUG, model_id).mkdir(parents=True)
+        self.store.model_dir(SLUG, model_id).mkdir(parents=True, exist_ok=True)
         rows = [
             self._answer(model_id, source, split, i, is_right=i < right.get((source, split), COUNT // 2))
-            for source in ("arithmetic", "other")
-            for split in ("dev", "test")
+            for source, split in (DEV, TEST, OTHER)
             for i in range(COUNT)
         ]
         self.stage(int(model_id[0]), "evaluate", {"evaluations": rows}, {"models": [model_id]})
@@ -99,12 +100,14 @@ class HandRounds:
         """Run the real stages `gate` and `summarize`; return the round's row."""
         for stage in ("gate", "summarize"):
             run_stage(self.store, SLUG, stage, round_number=number)
+        return self.rows(f"select * from rounds where round = {number}")[0]
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        """Rows of a query over the experiment's views."""
         connection = connect(self.store, [SLUG])
         try:
-            row: dict[str, Any] = (
-                connection.sql(f"select * from rounds where round = {number}").to_arrow_table().to_pylist()[0]
-            )
-            return row
+            found: list[dict[str, Any]] = connection.sql(sql).to_arrow_table().to_pylist()
+            return found
         finally:
             connection.close()
 

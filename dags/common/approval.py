@@ -15,7 +15,7 @@ from typing import Any
 from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
 from airflow.sdk import task
 
-from selfexplore_tasks.store.approvals import write_approval
+from selfexplore_tasks.store.approvals import read_approval, write_approval
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.manifests import read_manifest
 
@@ -30,16 +30,27 @@ BODY = "{{ ti.xcom_pull(task_ids='describe_promotion')['text'] }}"
 
 def approval_step() -> HITLOperator:
     """The step that waits for an answer. Not an ApprovalOperator: that one skips what follows a rejection."""
-    seconds = os.environ.get(TIMEOUT_VARIABLE)
-    default = os.environ.get(DEFAULT_VARIABLE, ApprovalOperator.REJECT).capitalize()
+    seconds, default = _deployment_settings()
     return HITLOperator(
         task_id="approve",
         subject=SUBJECT,
         body=BODY,
         options=[ApprovalOperator.APPROVE, ApprovalOperator.REJECT],
         defaults=default if seconds else None,
-        response_timeout=timedelta(seconds=float(seconds)) if seconds else None,
+        response_timeout=timedelta(seconds=seconds) if seconds else None,
     )
+
+
+def _deployment_settings() -> tuple[float | None, str]:
+    """Seconds to wait and the answer that then holds; what cannot be read must not take the Dag away."""
+    options = {ApprovalOperator.APPROVE.lower(): ApprovalOperator.APPROVE}
+    default = options.get(os.environ.get(DEFAULT_VARIABLE, "").strip().lower(), ApprovalOperator.REJECT)
+    try:
+        seconds = float(os.environ.get(TIMEOUT_VARIABLE) or 0)
+    except ValueError:
+        log.error("%s is no number of seconds: approvals wait for ever", TIMEOUT_VARIABLE)
+        seconds = 0.0
+    return (seconds if 0 < seconds < float("inf") else None), default
 
 
 def describe_proposal(store: Store, plan: dict[str, Any]) -> dict[str, str] | None:
@@ -47,6 +58,8 @@ def describe_proposal(store: Store, plan: dict[str, Any]) -> dict[str, str] | No
     manifest = read_manifest(store, plan["experiment"], plan["round"], "gate")
     if manifest is None or not manifest.notes["needs_approval"]:
         return None
+    if read_approval(store, plan["experiment"], plan["round"]) is not None:
+        return None  # answered already, with `selfexplore approve`
     notes, measured = manifest.notes, manifest.notes["decision"]
     gain = notes["test_gain"]
     on_test = "" if gain is None else f"\n\nOn test: {100 * gain:+.1f} points (reported only)."
@@ -60,11 +73,13 @@ def describe_proposal(store: Store, plan: dict[str, Any]) -> dict[str, str] | No
 @task
 def record_approval(plan: dict[str, Any], answer: dict[str, Any]) -> bool:
     """Keep the answer in the store, where stage `summarize` looks for it."""
+    store, place = Store.from_environment(), (plan["experiment"], plan["round"])
     approved = answer["chosen_options"] == [ApprovalOperator.APPROVE]
     user = answer.get("responded_by_user") or {}
+    given = read_approval(store, *place)
+    if not user and given is not None:
+        return given.approved  # a person answered with `selfexplore approve`; nobody did here
     who = user.get("name") or user.get("id") or "nobody in time"
     log.info("%s by %s", "approved" if approved else "rejected", who)
-    write_approval(
-        Store.from_environment(), plan["experiment"], plan["round"], approved=approved, who=str(who), why="in Airflow"
-    )
+    write_approval(store, *place, approved=approved, who=str(who), why="in Airflow")
     return approved

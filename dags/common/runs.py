@@ -1,5 +1,7 @@
 """The Dag runs of rounds, as Airflow knows them."""
 
+from itertools import count
+
 from airflow.sdk import get_current_context
 
 ROUND_DAG = "selfexplore_round"
@@ -7,5 +9,14 @@ ROUND_DAG = "selfexplore_round"
 
 def is_running(run_id: str) -> bool:
     """Whether the Dag run is queued or running; one that was deleted is not."""
-    states = ["queued", "running"]
-    return bool(get_current_context()["ti"].get_dr_count(dag_id=ROUND_DAG, run_ids=[run_id], states=states))
+    return _is_in(run_id, "queued", "running")
+
+
+def not_failed_yet(run_id: str) -> str:
+    """The id, or a further one where the run of that id has failed: Airflow triggers no id twice."""
+    tries = (run_id if number == 1 else f"{run_id}__try_{number}" for number in count(1))
+    return next(one for one in tries if not _is_in(one, "failed"))
+
+
+def _is_in(run_id: str, *states: str) -> bool:
+    return bool(get_current_context()["ti"].get_dr_count(dag_id=ROUND_DAG, run_ids=[run_id], states=list(states)))

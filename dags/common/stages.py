@@ -49,20 +49,30 @@ RETRIES: dict[str, Any] = {
 }
 
 
-@task
+_done: list[dict[str, Any]] = []
+"""What this process has run to its end and Airflow has not been told yet."""
+
+
+def acknowledge_success(context: Any) -> None:
+    """An ``on_success_callback``: only a task that Airflow knows to have succeeded can have been cleared later."""
+    while _done:
+        acknowledge(Store.from_environment(), **_done.pop())
+
+
+@task(on_success_callback=acknowledge_success)
 def run_stage(stage: str, plan: dict[str, Any], shard: str | None = None) -> dict[str, int]:
     """Run one stage of the planned round to its end; return its row counts (empty while other shards still work).
 
     A task that succeeded before and was cleared redoes its stage, and forgets what depends on it.
     """
     context, store = get_current_context(), Store.from_environment()
-    place = (store, plan["experiment"], plan["round"], stage)
-    attempt: dict[str, Any] = {"run_id": context["run_id"], "try_number": context["ti"].try_number}
+    place = {"slug": plan["experiment"], "round_number": plan["round"], "stage": stage}
+    attempt = {**place, "shard": shard, "run_id": context["run_id"], "try_number": context["ti"].try_number}
     try:
-        if redo_if_cleared(*place, shard, **attempt):
+        if redo_if_cleared(store, **attempt):
             log.info("this task was cleared: its stage is done anew, and what depends on it was forgotten")
         _run(stage, plan, shard)
-        acknowledge(*place, shard, **attempt)
+        _done.append(attempt)
     except StalledError as error:
         send_alert("stalled", f"stage {stage}: {error}", context)
         raise
@@ -73,7 +83,7 @@ def run_stage(stage: str, plan: dict[str, Any], shard: str | None = None) -> dic
         if failure is None or failure[0] not in NOT_AGAIN:
             raise
         raise AirflowFailException(f"stage {stage}: {failure[1]}") from error
-    manifest = read_manifest(*place)
+    manifest = read_manifest(store, **place)
     return dict(manifest.row_counts) if manifest else {}
 
 

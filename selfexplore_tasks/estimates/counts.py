@@ -65,7 +65,7 @@ def expected_counts(problems: Problems) -> ProblemCounts:
     test = cut_test
     if problems.test:
         test = problems.test_count or _rows(problems.test)
-    solved = train if problems.rationale_count is None else problems.rationale_count
+    solved = train if problems.rationale_count is None else min(train, problems.rationale_count)
     guards = sum(benchmark.dev_count for benchmark in problems.benchmarks)
     return ProblemCounts(train, solved, problems.dev_count + test + guards)
 

@@ -16,6 +16,7 @@ from selfexplore_tasks.recipe import Recipe, Training
 from selfexplore_tasks.stages.names import GENERATING_STAGES
 from selfexplore_tasks.store.experiments import Experiment
 from selfexplore_tasks.store.home import Store
+from selfexplore_tasks.store.manifests import read_manifest
 
 BYTES_PER_WEIGHT = 4  # trained models are saved in float32
 MODEL_FILES_BYTES = 100_000  # tokenizer, configuration and training log, of a small model
@@ -27,8 +28,19 @@ UNKNOWN_PARAMETERS = 1_000_000_000
 MAX_HEADER_BYTES = 1 << 27
 
 
+def base_folder(store: Store, slug: str) -> Path | None:
+    """Where the experiment's base model lies, once it is prepared; outside the store if the recipe names one."""
+    prepared = read_manifest(store, slug, 0, "prepare")
+    return Path(prepared.notes["base_model"]) if prepared and "base_model" in prepared.notes else None
+
+
 def parameter_count(recipe: Recipe, base_dir: Path | None = None) -> int:
     """Weights of the recipe's model: read from its files where they are, else computed, else told by its name."""
+    return known_parameter_count(recipe, base_dir) or UNKNOWN_PARAMETERS
+
+
+def known_parameter_count(recipe: Recipe, base_dir: Path | None = None) -> int | None:
+    """As `parameter_count`, None where nothing tells."""
     local = recipe.model.path if recipe.model.path and is_local(recipe.model.path) else None
     for folder in (base_dir, Path(local).expanduser() if local else None):
         counted = sum(_count_weights(path) for path in weight_files(folder)) if folder else 0
@@ -40,7 +52,7 @@ def parameter_count(recipe: Recipe, base_dir: Path | None = None) -> int:
         return scratch.vocab_size * width + scratch.layers * (4 * width * width + 3 * width * scratch.intermediate_size)
     name = f"{recipe.model.path or ''} {recipe.model.gguf_package or ''} {recipe.name}".lower()
     found = re.search(r"(\d+(?:\.\d+)?)([bm])\b", name)
-    return int(float(found[1]) * {"b": 1e9, "m": 1e6}[found[2]]) if found else UNKNOWN_PARAMETERS
+    return int(float(found[1]) * {"b": 1e9, "m": 1e6}[found[2]]) if found else None
 
 
 def model_bytes(recipe: Recipe, round_number: int, parameters: int) -> int:
@@ -78,8 +90,13 @@ def table_bytes(store: Store, slug: str, round_number: int) -> int:
 
 
 def check_disk(store: Store, experiment: Experiment, round_number: int, needed: int) -> None:
-    """Raise UserError if the store's disk has no room for the ``needed`` bytes of a round."""
+    """Raise UserError if the store's disk has no room for the ``needed`` bytes of a round.
+
+    Where nothing tells how large the model is, ``needed`` is a guess that must stop nobody.
+    """
     free = free_bytes(store)
+    if known_parameter_count(experiment.recipe, base_folder(store, experiment.slug)) is None:
+        return
     if free < needed:
         raise UserError(
             f"Round {round_number} of {experiment.slug!r} needs about {in_words(needed)} in {store.root}, "

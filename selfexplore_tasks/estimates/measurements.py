@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.estimates.counts import ProblemCounts, Work, expected_counts, work_of_round
-from selfexplore_tasks.estimates.disk import parameter_count, table_bytes
+from selfexplore_tasks.estimates.disk import base_folder, parameter_count, table_bytes
 from selfexplore_tasks.processes import usable_cores
 from selfexplore_tasks.recipe import Recipe
 from selfexplore_tasks.recipe_files import recipe_hash
@@ -112,15 +112,18 @@ def _nearest(store: Store, recipe: Recipe, slug: str | None) -> list[tuple[int, 
             continue
         nearness = SAME_MODEL if content["recipe"].get("model") == model else OTHER_MODEL
         nearness = SAME_RECIPE if content.get("recipe_hash") == wanted else nearness
-        found.append((nearness, -path.stat().st_mtime, name))
-    readable = ((nearness, name, _recipe_of(store, name)) for nearness, _, name in sorted(found))
+        found.append((nearness, str(content.get("created_at", "")), name))
+    readable = (
+        (nearness, name, _recipe_of(store, name))
+        for nearness, _, name in sorted(sorted(found, key=lambda one: one[1], reverse=True), key=lambda one: one[0])
+    )
     return list(islice(((nearness, name, other) for nearness, name, other in readable if other), OTHERS_READ))
 
 
 def _content(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, OSError):  # damaged, or deleted just now
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -129,14 +132,14 @@ def _recipe_of(store: Store, name: str) -> Recipe | None:
     """An experiment's recipe; None where another version of the program made it and it is not valid any more."""
     try:
         return load_experiment(store, name).recipe
-    except ValidationError:
+    except (ValidationError, UserError, OSError):
         return None
 
 
 def _read_experiment(
     store: Store, slug: str, recipe: Recipe, counts: ProblemCounts, nearness: int
 ) -> list[Observation]:
-    parameters = parameter_count(recipe, store.model_dir(slug, "0/base"))
+    parameters = parameter_count(recipe, base_folder(store, slug))
     found = []
     for manifest in _recent_manifests(store, slug):
         work = work_of_round(recipe, manifest.round, counts)[manifest.stage]

@@ -13,7 +13,13 @@ from math import floor, log, log10
 from statistics import median
 
 from selfexplore_tasks.estimates.counts import Work, expected_counts, work_of_round
-from selfexplore_tasks.estimates.disk import checkpoint_bytes, expected_table_bytes, model_bytes, parameter_count
+from selfexplore_tasks.estimates.disk import (
+    base_folder,
+    checkpoint_bytes,
+    expected_table_bytes,
+    model_bytes,
+    parameter_count,
+)
 from selfexplore_tasks.estimates.measurements import (
     OTHER_MODEL,
     OWN,
@@ -60,7 +66,7 @@ def estimate_rounds(
         probed: what `probe` has measured just now.
     """
     history = read_history(store, recipe, slug)
-    parameters = parameter_count(recipe, store.model_dir(slug, "0/base") if slug else None)
+    parameters = parameter_count(recipe, base_folder(store, slug) if slug else None)
     observations = (*history.observations, *probed)
     return [_estimate(recipe, number, history, observations, parameters) for number in rounds]
 
@@ -134,8 +140,12 @@ def _seconds(
     like = [one for one in measured if (one.round == 0) == (number == 0)]
     # Starting up weighs on small stages: those of about the same size tell most.
     kin = sorted(
-        [one for one in observations if one.kind == kind and kind != "relational" and one.stage != stage],
-        key=lambda one: abs(log(one.tokens / work.tokens)),
+        [
+            one
+            for one in observations
+            if one.kind == kind and kind != "relational" and one.stage != stage and one.tokens
+        ],
+        key=lambda one: abs(log(one.tokens / max(1.0, work.tokens))),
     )
     for found in (
         _latest(like or measured),

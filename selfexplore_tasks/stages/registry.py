@@ -8,6 +8,7 @@ from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.stages.context import StageContext
 from selfexplore_tasks.stages.names import AFTER_A_ROUND, SHARDED_STAGES, stages_of
 from selfexplore_tasks.store.champions import refresh_link
+from selfexplore_tasks.store.control import check_not_cancelled
 from selfexplore_tasks.store.experiments import load_experiment
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.locks import stage_lock
@@ -33,6 +34,7 @@ def run_stage(
         if stage == "summarize":
             refresh_link(store, slug)  # a kill may have come between the commit and the link
         return done
+    check_not_cancelled(store, slug)
     check_order(store, slug, stage, round_number)
     with stage_lock(store, slug, round_number=round_number, stage=stage, shard=shard_index):
         done = read_manifest(store, slug, round_number, stage)

@@ -31,13 +31,17 @@ GATE = "gate"
 
 @dataclass(frozen=True)
 class ChampionEntry:
-    """``model_id`` is the champion from the end of ``round`` on; ``who`` is `gate` or a person; ``at`` an ISO time."""
+    """``model_id`` is the champion from the end of ``round`` on; ``who`` is `gate` or a person; ``at`` an ISO time.
+
+    ``during_round``: a person chose it before the round's end, whose gate must not overrule that.
+    """
 
     model_id: str
     round: int
     at: str
     who: str
     why: str
+    during_round: bool = False
 
 
 def champion_history(store: Store, slug: str) -> list[ChampionEntry]:
@@ -72,8 +76,8 @@ def champion_before(store: Store, slug: str, round_number: int) -> str:
 
 
 def manual_choice(store: Store, slug: str, round_number: int) -> ChampionEntry | None:
-    """What a person chose while this round was under way, if anything."""
-    chosen = [entry for entry in _manual(store, slug) if entry.round == round_number]
+    """What a person chose while this round was under way, if anything; a choice after its end is none of its own."""
+    chosen = [entry for entry in _manual(store, slug) if entry.round == round_number and entry.during_round]
     return chosen[-1] if chosen else None
 
 
@@ -92,7 +96,8 @@ def set_champion(store: Store, slug: str, model_id: str, *, who: str, why: str) 
     if model_id not in measured:
         raise UserError(f"Model {model_id} of {slug!r} was never evaluated on dev (choose from {', '.join(measured)}).")
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    entry = ChampionEntry(model_id, _round_under_way(store, slug), at, who, why)
+    begun = _last_begun(store, slug)
+    entry = ChampionEntry(model_id, begun, at, who, why, read_manifest(store, slug, begun, "summarize") is None)
     _write_manual(store, slug, [*_manual(store, slug), entry])
     refresh_link(store, slug)
     return entry
@@ -148,7 +153,7 @@ def link_champion(store: Store, slug: str) -> Path:
     return link
 
 
-def _round_under_way(store: Store, slug: str) -> int:
+def _last_begun(store: Store, slug: str) -> int:
     """The last round that has begun: a stage is done or at work, or left chunks behind; it may be finished."""
     tables = (store.root / "tables").glob(f"*/experiment={slug}/round=*")
     begun = [int(path.name.removeprefix("round=")) for path in tables if any(path.glob("part-*.parquet"))]

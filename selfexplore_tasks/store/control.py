@@ -37,7 +37,8 @@ def read_control(store: Store, slug: str) -> Control | None:
 
 
 def pause(store: Store, slug: str, *, who: str, why: str) -> Control:
-    """Let the round under way finish, and no other start; raises UserError if there is no such experiment."""
+    """Let the round under way finish, and no other start; raises UserError if there is none, or it is cancelled."""
+    check_not_cancelled(store, slug)
     return _write(store, slug, Control("paused", who, why, _now()))
 
 

@@ -6,20 +6,24 @@ The rounds are made by hand up to the gate, so their stages return at once and t
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hand_rounds import DEV, SLUG, HandRounds
+from hand_rounds import COUNT, DEV, SLUG, HandRounds
 from selfexplore_tasks.airflow_api import TaskState
 from selfexplore_tasks.local_airflow import ROUND_DAG, LocalAirflow, free_port
+from selfexplore_tasks.planning import round_run_id
 from selfexplore_tasks.store.approvals import read_approval
 from selfexplore_tasks.store.champions import champion
+from selfexplore_tasks.store.experiments import load_experiment
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.manifests import read_manifest
 
@@ -52,7 +56,7 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("unattended")
     alerts: list[dict[str, Any]] = []
 
@@ -73,6 +77,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         hook = {"conn_type": "http", "host": f"http://127.0.0.1:{server.server_port}"}
         patch.setenv("AIRFLOW_CONN_HOOK", json.dumps(hook))
         hand = HandRounds.begin(Store(folder / "store"))
+        shutil.copytree(tiny_model_dir, hand.store.model_dir(SLUG, "1/policy"))
         airflow = LocalAirflow(folder / "airflow", free_port())
         airflow.start(("api-server", "scheduler", "dag-processor"))
         try:
@@ -95,6 +100,8 @@ def approved(site: Site) -> str:
     assert "+25.0 points on 40 dev problems" in asked["body"]
     assert read_manifest(site.hand.store, SLUG, 1, "summarize") is None
     site.hand.round(2, {DEV: 30})  # what follows is made by hand too
+    # Airflow 3.3.2 tries the step again, and asks anew, if the answer comes before its scheduler saw it pause.
+    time.sleep(5)
     site.airflow.api.call("PATCH", path, {"chosen_options": ["Approve"], "params_input": {}})
     site.wait("one")
     return "one"
@@ -110,16 +117,14 @@ def test_an_approved_candidate_becomes_the_champion(site: Site, approved: str) -
 
 
 def test_a_promotion_starts_the_benchmarks(site: Site, approved: str) -> None:
-    def ran() -> bool:
+    def states() -> list[str]:
         runs = site.airflow.api.call("GET", "/dags/selfexplore_benchmarks/dagRuns")["dag_runs"]
-        return any(run["state"] in ("success", "failed") for run in runs)
+        return [run["state"] for run in runs]
 
-    site.until(ran, "the benchmarks")
-    # The model is made by hand and cannot answer, but it was this one that was asked for.
-    runs = site.airflow.api.call("GET", "/dags/selfexplore_benchmarks/dagRuns")["dag_runs"]
-    plans = f"/dags/selfexplore_benchmarks/dagRuns/{runs[0]['dag_run_id']}/taskInstances/list_promotions/xcomEntries/"
-    value = site.airflow.api.call("GET", f"{plans}return_value?deserialize=true")["value"]
-    assert "'round': 1" in str(value) or '"round": 1' in str(value)
+    site.until(lambda: set(states()) & {"success", "failed"}, "the benchmarks")
+    assert states() == ["success"]
+    rows = site.hand.rows("select model_id, split, problem_count from scores where benchmark = 'other'")
+    assert {"model_id": "1/policy", "split": "test", "problem_count": COUNT} in rows
 
 
 def test_the_end_of_an_experiment_is_told(site: Site, approved: str) -> None:
@@ -135,6 +140,23 @@ def test_a_scheduled_start_leaves_an_ended_experiment_alone(site: Site, approved
     site.wait("scheduled", dag_id="selfexplore_start")
     states = site.airflow.api.task_states("selfexplore_start", "scheduled")
     assert [task.state for task in states if task.task_id == "start"] == ["skipped"]
+
+
+def test_a_cleared_task_redoes_its_stage_and_what_depends_on_it(site: Site, approved: str) -> None:
+    site.until(lambda: read_manifest(site.hand.store, SLUG, 2, "summarize") is not None, "round 2")
+    last = round_run_id(load_experiment(site.hand.store, SLUG), 2)
+    site.wait(last)
+    before = {stage: read_manifest(site.hand.store, SLUG, 2, stage) for stage in ("evaluate", "gate", "summarize")}
+    what = {"dag_run_id": last, "task_ids": ["gate"], "include_downstream": True, "only_failed": False}
+    site.airflow.api.call("POST", f"/dags/{ROUND_DAG}/clearTaskInstances", {**what, "dry_run": False})
+    site.until(lambda: site.airflow.api.run_state(ROUND_DAG, last) != "success", "the run to go on")
+    site.wait(last)
+    after = {stage: read_manifest(site.hand.store, SLUG, 2, stage) for stage in before}
+    assert after["evaluate"] == before["evaluate"]
+    for stage in ("gate", "summarize"):
+        one, other = before[stage], after[stage]
+        assert one is not None and other is not None
+        assert one.finished_at < other.finished_at, stage
 
 
 def test_a_failure_is_told(site: Site) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -342,6 +343,14 @@ def test_what_the_options_of_exploring_draw_passes(
     hand = with_recipe(hand, options)
     explore(*draws)(hand)
     hand.check("explore")
+
+
+@pytest.mark.parametrize(("by_round", "passes"), [([2], True), ([3, 2], False), ([3], False), ([], True)])
+def test_draws_may_change_by_round(by_round: list[int], passes: bool, hand: Any) -> None:
+    hand = with_recipe(hand, {"by_round.n": by_round})
+    good_sample(hand)
+    with nullcontext() if passes else pytest.raises(CheckFailed, match="wrong_number_of_draws"):
+        hand.check("sample")
 
 
 def test_imported_rollouts_may_be_of_any_number_and_go_behind_the_pit(hand: Any) -> None:

@@ -214,3 +214,22 @@ def test_hash_ignores_what_changes_no_result_and_notices_the_rest() -> None:
         {"dpo.lora.rank": 4},
     ]
     assert len({plain, *(recipe_hash(load_recipe(BASE, change)) for change in changes)}) == len(changes) + 1
+
+
+def test_sampling_changes_by_round_and_the_last_value_holds_on() -> None:
+    recipe = load_recipe(BASE, {"by_round.n": [4, 8], "by_round.temperature": [0.5]})
+    settings = [
+        (recipe.for_round(number).sample.n, recipe.for_round(number).sample.temperature) for number in (1, 2, 3)
+    ]
+    assert settings == [(4, 0.5), (8, 0.5), (8, 0.5)]
+    assert recipe.for_round(0) == recipe
+    assert load_recipe(BASE).for_round(2).sample == load_recipe(BASE).sample
+
+
+def test_a_guard_needs_a_benchmark_with_dev_problems() -> None:
+    benchmark = {"name": "svamp", "source": {"kind": "svamp"}, "dev_count": 100}
+    guard = {"gate.guards": [{"benchmark": "svamp"}]}
+    assert load_recipe(BASE, {**guard, "problems.benchmarks": [benchmark]}).gate.guards[0].max_loss == 0.02
+    for missing in ([], [{**benchmark, "dev_count": 0}]):
+        assert "'svamp', which is no benchmark" in _message(BASE, {**guard, "problems.benchmarks": missing})
+    assert "a name twice: svamp, svamp" in _message(BASE, {"problems.benchmarks": [benchmark, benchmark]})

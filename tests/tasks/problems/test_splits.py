@@ -62,6 +62,31 @@ def test_test_comes_whole_or_in_part_from_its_own_source(tmp_path: Path) -> None
     assert _ids(fewer, "test") == _ids(problems, "test")[:10]
 
 
+def test_other_benchmarks_have_splits_of_their_own_and_are_never_trained_on(tmp_path: Path) -> None:
+    other = _file(tmp_path / "other.jsonl", (f"O{i}" for i in range(30)))
+    benchmarks = [{"name": "b", "source": other, "dev_count": 10, "test_count": 5}]
+    problems, _ = _load(train=ARITHMETIC, dev_count=50, benchmarks=benchmarks)
+    theirs = [problem for problem in problems if problem.source == "b"]
+    assert _sizes(theirs) == {"dev": 10, "test": 5}
+    assert all(problem.problem_id.startswith("b-") and problem.gold_rationale is None for problem in theirs)
+    assert [problem for problem in problems if problem.source != "b"] == _load(train=ARITHMETIC, dev_count=50)[0]
+    rest, _ = _load(train=ARITHMETIC, dev_count=50, benchmarks=[{"name": "b", "source": other, "dev_count": 10}])
+    assert _sizes(problem for problem in rest if problem.source == "b") == {"dev": 10, "test": 20}
+    assert "Benchmark b has 30 usable problems" in _message(
+        train=ARITHMETIC, benchmarks=[{"name": "b", "source": other, "dev_count": 31}]
+    )
+
+
+def test_a_training_problem_that_a_benchmark_measures_stops_or_is_dropped(tmp_path: Path) -> None:
+    train = _file(tmp_path / "train.jsonl", (f"Q{i}" for i in range(100)))
+    other = _file(tmp_path / "other.jsonl", ("Q7", "Q8"))
+    options = {"train": train, "dev_count": 5, "test_count": 5, "benchmarks": [{"name": "b", "source": other}]}
+    assert "is in both train and test" in _message(**{**options, "dev_count": 1, "test_count": 1})
+    problems, rejected = _load(**options, on_overlap="drop_train")
+    assert {row.question for row in rejected if row.reason == "in_test"} == {"Q7", "Q8"}
+    assert not {"Q7", "Q8"} & {problem.question for problem in problems if problem.source != "b"}
+
+
 def test_same_seed_same_problems_other_seed_others() -> None:
     options = {"train": ARITHMETIC, "dev_count": 50, "rationale_count": 20}
     assert _load(seed=5, **options) == _load(seed=5, **options)

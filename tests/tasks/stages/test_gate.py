@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hand_rounds import COUNT, DEV, OTHER, SLUG, TEST, HandRounds
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.planning import following_round, reason_to_end
+from selfexplore_tasks.stages.registry import run_stage
 from selfexplore_tasks.store.approvals import write_approval
 from selfexplore_tasks.store.champions import champion, champion_before, champion_history
 from selfexplore_tasks.store.control import pause, resume
@@ -122,3 +124,16 @@ def test_the_history_names_every_champion_with_its_reason(hand: HandRounds) -> N
     ]
     assert history[-1].why.startswith("better: +25.0 points")
     assert champion(hand.store, SLUG) == history[-1]
+
+
+def test_a_champion_is_measured_on_every_benchmark_for_the_report_only(hand: HandRounds, tiny_model_dir: Path) -> None:
+    hand.round(1, {DEV: 30})
+    hand.finish(1)
+    shutil.copytree(tiny_model_dir, hand.store.model_dir(SLUG, "1/policy"), dirs_exist_ok=True)
+    for _ in range(2):  # the second time it is done already
+        manifest = run_stage(hand.store, SLUG, "benchmarks", round_number=1)
+    assert manifest is not None
+    assert (manifest.row_counts, manifest.notes["models"]) == ({"evaluations": COUNT}, ["1/policy"])
+    rows = hand.rows("select model_id, benchmark, split, problem_count, promoted from scores where benchmark = 'other'")
+    assert ("1/policy", "other", "test", COUNT, True) in [tuple(row.values()) for row in rows]
+    assert hand.rows("select count(*) as n from evaluations where model_id = '1/policy'")[0]["n"] == 3 * COUNT + COUNT

@@ -265,3 +265,27 @@ def test_tensorboard_files_stay_beside_the_model(
 def test_an_empty_answer_is_no_pair() -> None:
     with pytest.raises(ValueError, match="rejected_ids is empty"):
         preference_example([1], [2], [], EOS)
+
+
+def test_another_reference_than_the_start_is_what_answers_are_measured_against(
+    tiny_model_dir: Path, tmp_path: Path, pairs: list[PreferenceExample], dpo_settings: Dpo
+) -> None:
+    once = _train(tiny_model_dir, tmp_path / "once", pairs, dpo_settings)
+    results = {
+        name: train_dpo(
+            model_dir=tmp_path / "once",
+            output_dir=tmp_path / name,
+            examples=pairs,
+            settings=dpo_settings,
+            seed=7,
+            threads=1,
+            reference_dir=reference,
+        )
+        for name, reference in (("itself", None), ("base", tiny_model_dir), ("again", tiny_model_dir))
+    }
+    first = {name: result.log_history[0]["logps/chosen_change"] for name, result in results.items()}
+    assert first["itself"] == pytest.approx(0, abs=1e-4)  # the start is its own reference
+    assert first["base"] == first["again"] > 0.1  # the first training has moved it away from the base
+    assert once.step_count == results["base"].step_count
+    base, again = (load_file(tmp_path / name / "model.safetensors") for name in ("base", "again"))
+    assert all(torch.equal(base[name], again[name]) for name in base)
