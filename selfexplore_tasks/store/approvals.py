@@ -24,15 +24,15 @@ class Approval:
 
 def write_approval(store: Store, slug: str, round_number: int, *, approved: bool, who: str, why: str) -> Approval:
     """Keep an answer; a later one replaces it. Raises UserError where the round's gate asks for none, or asked once."""
+    if read_manifest(store, slug, round_number, "summarize") is not None:
+        raise UserError(
+            f"Round {round_number} of {slug!r} is finished: choose its champion with `selfexplore champion set`."
+        )
     gate = read_manifest(store, slug, round_number, "gate")
     if gate is None or not gate.notes["needs_approval"]:
         raise UserError(
             f"Round {round_number} of {slug!r} needs no approval: its gate is not done, proposes no promotion, or the "
             "recipe has no gate.require_approval."
-        )
-    if read_manifest(store, slug, round_number, "summarize") is not None:
-        raise UserError(
-            f"Round {round_number} of {slug!r} is finished: choose its champion with `selfexplore champion set`."
         )
     answer = Approval(approved, who, why, datetime.now(UTC).isoformat(timespec="seconds"))
     write_json(store.approval_file(slug, round_number), asdict(answer))

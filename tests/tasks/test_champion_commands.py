@@ -19,6 +19,7 @@ import pytest
 
 from selfexplore_tasks.cli import main
 from selfexplore_tasks.store.home import Store
+from selfexplore_tasks.store.manifests import Manifest, write_manifest
 
 TOKEN = "hf_a-token-of-this-test"
 Run = Callable[..., str]
@@ -57,7 +58,7 @@ def test_champion_is_shown_chosen_and_rolled_back(run: Run, store: Store) -> Non
     assert "reads better" in run("champion", "history", "mini")
 
 
-def test_the_hand_on_the_wheel(run: Run) -> None:
+def test_the_hand_on_the_wheel(run: Run, store: Store) -> None:
     def state() -> Any:
         return json.loads(run("experiments", "list", "--json"))[0]["state"]
 
@@ -66,6 +67,9 @@ def test_the_hand_on_the_wheel(run: Run) -> None:
         assert "mini" in run(command, "mini", "--why", "lunch")
         states.append(state())
     assert states == [None, "paused", "cancelled", None]
+    assert "needs no approval" in run("approve", "mini", "--round", "2", code=2)
+    notes = {"needs_approval": True}
+    write_manifest(store, Manifest("mini", 2, "gate", "h", 1, "1", "2", 1.0, notes=notes))
     assert "approved" in run("approve", "mini", "--round", "2")
     assert "rejected" in run("approve", "mini", "--round", "2", "--reject")
     assert "Round 1 of 'mini' is finished" in run("approve", "mini", "--round", "1", code=2)

@@ -100,7 +100,21 @@ def test_cancel_leaves_and_names_what_runs_elsewhere(store: Store) -> None:
     assert record.exists()
 
 
+def ask_for_approval(store: Store) -> None:
+    write_manifest(store, Manifest("e", 1, "gate", "h", 1, "1", "2", 1.0, notes={"needs_approval": True}))
+
+
+def test_nothing_is_approved_that_nobody_asked_for(store: Store) -> None:
+    for notes in (None, {"needs_approval": False}):
+        if notes is not None:
+            write_manifest(store, Manifest("e", 1, "gate", "h", 1, "1", "2", 1.0, notes=notes))
+        with pytest.raises(UserError, match="Round 1 of 'e' needs no approval"):
+            write_approval(store, "e", 1, approved=True, **BY)
+    assert read_approval(store, "e", 1) is None
+
+
 def test_an_approval_may_be_changed_until_the_round_is_finished(store: Store) -> None:
+    ask_for_approval(store)
     assert read_approval(store, "e", 1) is None
     for approved in (True, False):
         written = write_approval(store, "e", 1, approved=approved, **BY)
@@ -113,6 +127,7 @@ def test_an_approval_may_be_changed_until_the_round_is_finished(store: Store) ->
 
 def test_an_experiment_that_is_deleted_takes_it_all_along(store: Store) -> None:
     pause(store, "e", **BY)
+    ask_for_approval(store)
     write_approval(store, "e", 1, approved=True, **BY)
     write_json(store.champion_file("e"), {"chosen": []})
     delete_experiment(store, "e")
