@@ -114,6 +114,6 @@ def test_without_compare_nothing_is_trained(store_before: Callable[[str], Store]
 def test_before_a_round_is_finished_there_is_nothing_to_compare(
     store_before: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("SELFEXPLORE_HOME", str(store_before("summarize").root))
+    monkeypatch.setenv("SELFEXPLORE_HOME", str(store_before("gate").root))
     assert main(["compare", "--experiment", "mini"]) == 2
     assert "no round after round 0 is finished" in capsys.readouterr().err

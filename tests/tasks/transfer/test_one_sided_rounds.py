@@ -22,7 +22,7 @@ def run_round(bench: Any, texts: str, finish_reason: str = "stop") -> None:
     ]
     settings = ("--set", "rft.first_round=base", "--set", "rft.max_steps=1", "--set", "rft.batch_size=8")
     bench.import_rationales(rows, *settings, "--set", "max_rounds=5")
-    for stage in ("sft", "evaluate", "summarize"):
+    for stage in ("sft", "evaluate", "gate", "summarize"):
         run_stage(bench.store, "brought", stage, round_number=0)
     for stage in REST:
         run_stage(bench.store, "brought", stage, round_number=1)
@@ -51,7 +51,7 @@ def test_the_round_ends_cleanly_and_says_what_is_missing(
 
 
 def test_a_round_with_pairs_has_no_reason_to_end(finished: Any) -> None:
-    for stage in ("sft", "evaluate", "summarize"):
+    for stage in ("sft", "evaluate", "gate", "summarize"):
         run_stage(finished.store, "brought", stage, round_number=0)
     finished.stages("dpo", "arms", "evaluate", "summarize")
     assert read_manifest(finished.store, "brought", 1, "summarize").notes["stop_reason"] is None

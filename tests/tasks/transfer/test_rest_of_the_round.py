@@ -15,7 +15,7 @@ def context_of(bench: Any, round_number: int = 1) -> StageContext:
 
 
 def finish_round_zero(bench: Any) -> None:
-    for stage in ("sft", "evaluate", "summarize"):
+    for stage in ("sft", "evaluate", "gate", "summarize"):
         run_stage(bench.store, "brought", stage, round_number=0)
 
 
