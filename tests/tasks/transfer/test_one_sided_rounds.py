@@ -53,5 +53,5 @@ def test_the_round_ends_cleanly_and_says_what_is_missing(
 def test_a_round_with_pairs_has_no_reason_to_end(finished: Any) -> None:
     for stage in ("sft", "evaluate", "gate", "summarize"):
         run_stage(finished.store, "brought", stage, round_number=0)
-    finished.stages("dpo", "arms", "evaluate", "summarize")
+    finished.stages("dpo", "arms", "evaluate", "gate", "summarize")
     assert read_manifest(finished.store, "brought", 1, "summarize").notes["stop_reason"] is None

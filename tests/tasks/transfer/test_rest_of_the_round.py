@@ -25,7 +25,7 @@ def test_imported_pairs_train_a_policy_that_is_evaluated(finished: Any) -> None:
     assert manifest.row_counts == {"pairs": 8, "too_long": 0}
     assert manifest.notes["start_model_id"] == "0/base"
     finish_round_zero(finished)
-    finished.stages("arms", "evaluate", "summarize")
+    finished.stages("arms", "evaluate", "gate", "summarize")
     models = finished.rows("select distinct model_id from scores order by model_id")
     assert [row["model_id"] for row in models] == ["0/base", "1/policy"]
 
