@@ -40,8 +40,8 @@ test: $(INSTALLED) ## Run the tests
 test-all: $(INSTALLED) smollm2 ## Run every test, the slow ones too
 	$(BIN)/python -m pytest
 
-test-faults: $(INSTALLED) ## Kill stages at random moments and compare every table (KILLS=… SEED=…)
-	$(BIN)/python tests/faults/kills.py --kills $(or $(KILLS),90) --seed $(or $(SEED),0)
+test-faults: $(INSTALLED) ## Kill stages and Airflow at random moments, 100 times, and compare every table (SEED=…)
+	$(BIN)/python tests/faults/kills.py --kills 90 --airflow-kills 10 --seed $(or $(SEED),0)
 
 up: $(INSTALLED) ## Start Airflow in the background on 127.0.0.1:8080 (PORT=…)
 	@$(BIN)/python -m selfexplore_tasks.local_airflow up --port $(PORT)

@@ -14,10 +14,11 @@ TOKEN_VARIABLES = ("HF_TOKEN", "HUGGINGFACE_TOKEN")
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
-def push_champion(store: Store, slug: str, repo: str, *, is_private: bool = False) -> str:
+def push_champion(store: Store, slug: str, repo: str, *, is_private: bool = False, token: str | None = None) -> str:
     """Upload the champion to ``owner/name``, made if it does not exist; returns the address of the commit.
 
-    What is there already is not sent again. ``HF_ENDPOINT`` names another Hub.
+    What is there already is not sent again. ``HF_ENDPOINT`` names another Hub. Without a ``token`` the environment's
+    is taken, or that of `hf auth login`.
 
     Raises:
         UserError: no champion, no token, a bad name, or the Hub refused it or cannot be reached.
@@ -29,12 +30,12 @@ def push_champion(store: Store, slug: str, repo: str, *, is_private: bool = Fals
     link = refresh_link(store, slug)
     if link.readlink().is_absolute():
         raise UserError(f"The champion of {slug!r} is the base model the recipe names: there is nothing new to push.")
-    token = _token()
+    usable = _usable(token or _found_token())
     import httpx2
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-    hub = HfApi(token=token)
+    hub = HfApi(token=usable)
     try:
         hub.create_repo(repo, private=is_private or None, exist_ok=True)
         done = hub.upload_folder(
@@ -54,15 +55,18 @@ def push_champion(store: Store, slug: str, repo: str, *, is_private: bool = Fals
     return done.commit_url
 
 
-def _token() -> str:
-    """The token, from the environment or of `hf auth login`; it is put in no message and no file."""
+def _found_token() -> str:
     from huggingface_hub import get_token
 
-    given = next((os.environ[name] for name in TOKEN_VARIABLES if os.environ.get(name)), None) or get_token() or ""
+    return next((os.environ[name] for name in TOKEN_VARIABLES if os.environ.get(name)), None) or get_token() or ""
+
+
+def _usable(token: str) -> str:
+    """The token, stripped; it is put in no message and no file."""
     # A header cannot carry anything else, and the error of one that does would show it.
-    if not re.fullmatch(r"[\x21-\x7e]+", given.strip()):
+    if not re.fullmatch(r"[\x21-\x7e]+", token.strip()):
         raise UserError(f"There is no usable Hub token: set {TOKEN_VARIABLES[0]}, or log in with `hf auth login`.")
-    return given.strip()
+    return token.strip()
 
 
 def _first_line(error: Exception) -> str:

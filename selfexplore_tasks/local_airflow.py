@@ -20,12 +20,13 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from selfexplore_tasks.airflow_api import AirflowApi, ApiError
 from selfexplore_tasks.errors import UserError
-from selfexplore_tasks.processes import ProcessIdentity, end_trees, usable_cores
+from selfexplore_tasks.processes import ProcessIdentity, end_trees, session_members, usable_cores
 
 HOST = "127.0.0.1"
 USER = "admin"
@@ -44,10 +45,11 @@ STOP_GRACE_S = 8.0
 
 @dataclass(frozen=True)
 class LocalAirflow:
-    """One private Airflow; ``home`` is its ``$AIRFLOW_HOME``."""
+    """One private Airflow; ``home`` is its ``$AIRFLOW_HOME``, ``settings`` add to its configuration by section."""
 
     home: Path
     port: int
+    settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
@@ -68,6 +70,7 @@ class LocalAirflow:
         keys = _keep_private(self.home / "secrets.json", {"jwt": secrets.token_hex(32), "api": secrets.token_hex(32)})
         config = configparser.ConfigParser(interpolation=None)
         config.read_dict(_settings(self.home, self.address, self.port, keys))
+        config.read_dict(self.settings)
         (self.home / "airflow.cfg").touch(mode=0o600)  # it holds secrets
         with (self.home / "airflow.cfg").open("w", encoding="utf-8") as handle:
             config.write(handle)
@@ -84,33 +87,35 @@ class LocalAirflow:
         """
         check_port(self.port)
         self.configure()
-        logs = self.home / "components"
-        logs.mkdir(exist_ok=True)
         started: dict[str, ProcessIdentity] = {}
         try:
             for name in components:
-                with (logs / f"{name}.log").open("wb") as output:
-                    process = subprocess.Popen(
-                        [str(_airflow_command()), *COMPONENTS[name]],
-                        stdin=subprocess.DEVNULL,
-                        stdout=output,
-                        stderr=subprocess.STDOUT,
-                        env=self.environment(),
-                        cwd=self.home,
-                        start_new_session=True,
-                    )
-                started[name] = ProcessIdentity.of(process.pid)
+                started[name] = self._start_one(name)
                 self._remember(started)
             self._wait_until_healthy(started)
         except BaseException:
             self.stop()
             raise
 
+    def restart(self, component: str) -> None:
+        """Start a component that has ended again, as a supervisor would."""
+        components = self.components()
+        ended = components[component]
+        # `stop` has to find what the one before left behind: a scheduler that was killed leaves its workers.
+        components[f"{component} {ended.pid}"] = ended
+        self._remember({**components, component: self._start_one(component, "ab")})
+
+    def components(self) -> dict[str, ProcessIdentity]:
+        """The process of each component that `start` started, whether it still lives or not."""
+        state = _read_state(self.home)
+        return state.components if state else {}
+
     def stop(self) -> bool:
         """End what `start` started, with everything below it; returns whether anything was running."""
-        state = _read_state(self.home)
-        found = [identity.find() for identity in state.components.values()] if state else []
-        live = [process for process in found if process is not None]
+        live = []
+        for identity in self.components().values():
+            process = identity.find()
+            live += [process] if process is not None else session_members(identity)
         end_trees(live, grace_s=STOP_GRACE_S)
         (self.home / "running.json").unlink(missing_ok=True)
         return bool(live)
@@ -122,6 +127,21 @@ class LocalAirflow:
         path = os.pathsep.join((str(_airflow_command().parent), kept.get("PATH", "")))
         # Programs such as git and uvicorn look for a home; an empty HOME is allowed here.
         return {**kept, "AIRFLOW_HOME": str(self.home), "PATH": path, "HOME": kept.get("HOME") or str(self.home)}
+
+    def _start_one(self, name: str, log_mode: str = "wb") -> ProcessIdentity:
+        logs = self.home / "components"
+        logs.mkdir(exist_ok=True)
+        with (logs / f"{name}.log").open(log_mode) as output:
+            process = subprocess.Popen(
+                [str(_airflow_command()), *COMPONENTS[name]],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self.environment(),
+                cwd=self.home,
+                start_new_session=True,
+            )
+        return ProcessIdentity.of(process.pid)
 
     def _remember(self, components: dict[str, ProcessIdentity]) -> None:
         content = {

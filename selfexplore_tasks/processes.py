@@ -92,6 +92,19 @@ def group_members(group_id: int) -> list[psutil.Process]:
     return found
 
 
+def session_members(leader: ProcessIdentity) -> list[psutil.Process]:
+    """The live processes of the session that a process led, also after its end; none if its id is another's now."""
+    with suppress(psutil.NoSuchProcess):
+        if abs(psutil.Process(leader.pid).create_time() - leader.started_at) >= START_TOLERANCE_S:
+            return []
+    found = []
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if os.getsid(process.pid) == leader.pid and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
 def _tree(root: psutil.Process) -> list[psutil.Process]:
     with suppress(psutil.NoSuchProcess):
         return [root, *root.children(recursive=True)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 
-from selfexplore_tasks.commands.common import Subcommands, add_command, chosen_experiments
+from selfexplore_tasks.commands.common import Subcommands, add_command, add_overrides, chosen_experiments
 
 
 def declare(subcommands: Subcommands[argparse.ArgumentParser]) -> None:
@@ -38,11 +38,12 @@ def declare_fork(actions: Subcommands[argparse.ArgumentParser]) -> None:
         "fork",
         fork,
         "make a new experiment that goes on from a finished round of another one, and shares its files",
-        "selfexplore experiments fork mine --round 2 --as mine-again",
+        "selfexplore experiments fork mine --round 2 --as stronger-beta --set dpo.beta=0.2",
     )
     add_experiment(parser)
     parser.add_argument("--round", required=True, type=int, metavar="R", help="last round to take over")
     parser.add_argument("--as", required=True, dest="new_name", metavar="NEW", help="name of the new experiment")
+    add_overrides(parser)
 
 
 def add_experiment(parser: argparse.ArgumentParser) -> None:
@@ -96,8 +97,9 @@ def approve(options: argparse.Namespace) -> None:
 
 
 def fork(options: argparse.Namespace) -> None:
+    from selfexplore_tasks.commands.core import parse_overrides
     from selfexplore_tasks.store.forks import fork_experiment
 
     store, (slug,) = chosen_experiments(options.experiment)
-    made = fork_experiment(store, slug, options.round, options.new_name)
+    made = fork_experiment(store, slug, options.round, options.new_name, parse_overrides(options.set))
     print(f"{made.slug} begins with round {options.round + 1}, as {slug} after round {options.round}.")

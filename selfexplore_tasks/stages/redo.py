@@ -35,6 +35,8 @@ MODELS = {
     "arms": ("continued_rft", "outcome_dpo"),
 }
 """Names of the models that a stage trains."""
+WITHOUT_MODELS = ("gate", "summarize", *AFTER_A_ROUND)
+"""Stages behind which no model of their own round is read."""
 BESIDE_A_MODEL = ("", ".partial", ".replaced")
 
 
@@ -43,7 +45,7 @@ def redo_stage(store: Store, slug: str, round_number: int, stage: str) -> None:
 
     Raises:
         UserError: there is no such stage; the round has a successor; the experiment is live; a forgotten stage was
-            imported, or trained a model that a person made champion.
+            imported, or trained a model that a person made champion; housekeeping removed a model it needs.
     """
     from selfexplore_tasks.stages.registry import check_stage
 
@@ -53,6 +55,7 @@ def redo_stage(store: Store, slug: str, round_number: int, stage: str) -> None:
         _check_no_successor(store, slug, round_number, stage)
         forgotten = dependent_stages(round_number, stage)
         _check_replaceable(store, slug, round_number, forgotten)
+        _check_models(store, slug, round_number, stage)
         write_json(_note(store, slug, round_number), {"stage": stage})
         _forget(store, slug, round_number, forgotten)
     print(f"{stage}: round {round_number} is done anew from here on", flush=True)
@@ -139,6 +142,22 @@ def _check_replaceable(store: Store, slug: str, round_number: int, forgotten: tu
                 f"{entry.model_id} of {slug!r} would be trained anew, but {entry.who} made it the champion: "
                 f"choose another with `selfexplore champion set {slug}`, or fork the experiment."
             )
+
+
+def _check_models(store: Store, slug: str, round_number: int, stage: str) -> None:
+    """Models that earlier stages of the round trained, and that this stage or a later one reads."""
+    if stage in WITHOUT_MODELS:
+        return
+    stages = stages_of(round_number)
+    for earlier in stages[: stages.index(stage)]:
+        manifest = read_manifest(store, slug, round_number, earlier)
+        made = manifest is not None and "start_model_id" in manifest.notes
+        for name in MODELS.get(earlier, ()) if made else ():
+            if not store.model_dir(slug, f"{round_number}/{name}").is_dir():
+                raise UserError(
+                    f"Stage {stage} of round {round_number} of {slug!r} needs the model {round_number}/{name}, which "
+                    f"housekeeping removed (retention.keep_rounds): redo stage {earlier}, which trains it."
+                )
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.recipe_files import change_recipe, changed_fields, recipe_hash
 from selfexplore_tasks.store.champions import copy_choices, link_champion, refresh_link
 from selfexplore_tasks.store.experiments import (
     Experiment,
@@ -33,16 +34,33 @@ UNFINISHED = shutil.ignore_patterns("*.partial", "*.replaced", ".*.tmp")
 NO_HARD_LINKS = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS)
 
 
-def fork_experiment(store: Store, slug: str, round_number: int, new_slug: str) -> Experiment:
+# What round 0 was made of, and how every text was prompted: another value would contradict the rows there are.
+FIXED_SECTIONS = ("problems", "model", "prompt", "sft")
+
+
+def fork_experiment(
+    store: Store, slug: str, round_number: int, new_slug: str, overrides: dict[str, object] | None = None
+) -> Experiment:
     """Make ``new_slug`` with everything of ``slug`` up to and including a round; it may then go another way.
 
     A fork that is killed is seen by no reader, and the same call begins it anew.
 
+    Args:
+        overrides: dotted recipe fields that hold from the next round on, e.g. ``{"dpo.beta": 0.2}``; column
+            ``recipe_hash`` of view ``stages`` tells which stages were made before.
+
     Raises:
-        UserError: no such experiment, the round is not finished, or the new name is taken or no name.
+        UserError: no such experiment, the round is not finished, the new name is taken or no name, a bad value, or a
+            field that the finished rounds rest on.
     """
     origin = load_experiment(store, slug)
     check_slug(new_slug)
+    recipe = change_recipe(origin.recipe, overrides or {})
+    fixed = [name for name in changed_fields(origin.recipe, recipe) if name.split(".")[0] in FIXED_SECTIONS]
+    if fixed:
+        raise UserError(
+            f"A fork cannot change {fixed[0]}: its rounds up to {round_number} rest on it. Start a new experiment."
+        )
     if read_manifest(store, slug, round_number, "summarize") is None:
         raise UserError(f"Round {round_number} of {slug!r} is not finished: fork an earlier one, or wait for it.")
     with stage_lock(store, new_slug, round_number=0, stage="fork", shard=0):
@@ -60,7 +78,11 @@ def fork_experiment(store: Store, slug: str, round_number: int, new_slug: str) -
         copy_choices(store, slug, new_slug, up_to=round_number)
         link_champion(store, new_slug)
         created_at = datetime.now(UTC).isoformat(timespec="seconds")
-        fork = replace(origin, slug=new_slug, created_at=created_at, forked_from=ForkPoint(slug, round_number))
+        fork = replace(
+            origin,
+            **{"slug": new_slug, "recipe": recipe, "recipe_hash": recipe_hash(recipe), "created_at": created_at},
+            forked_from=ForkPoint(slug, round_number),
+        )
         save_experiment(store, fork)
         fork_marker(store, new_slug).unlink()
     refresh_link(store, new_slug)

@@ -1,4 +1,4 @@
-"""What happens between people and rounds, in a real Airflow: approval, benchmarks, schedules, alerts, clearing.
+"""What happens between people and rounds, in a real Airflow: approval, benchmarks, schedules, alerts, pushes, clearing.
 
 The rounds are made by hand up to the gate, so their stages return at once and the decisions are known beforehand.
 """
@@ -18,25 +18,29 @@ from typing import Any
 import pytest
 
 from hand_rounds import COUNT, DEV, SLUG, HandRounds
+from local_hub import TOKEN, local_hub
 from selfexplore_tasks.airflow_api import TaskState
 from selfexplore_tasks.local_airflow import ROUND_DAG, LocalAirflow, free_port
 from selfexplore_tasks.planning import round_run_id
 from selfexplore_tasks.store.approvals import read_approval
 from selfexplore_tasks.store.champions import champion
+from selfexplore_tasks.store.control import cancel, read_control
 from selfexplore_tasks.store.experiments import load_experiment
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.manifests import read_manifest
 
 WAIT_S = 180
+ANSWER_WITHIN_S = 90
 
 
 @dataclass(frozen=True)
 class Site:
-    """A running Airflow, an experiment whose round 0 is finished, and the alerts it sent."""
+    """A running Airflow, an experiment whose round 0 is finished, the alerts it sent, and the Hub it pushes to."""
 
     airflow: LocalAirflow
     hand: HandRounds
     alerts: list[dict[str, Any]]
+    hub: Any
 
     def trigger(self, run_id: str, dag_id: str = ROUND_DAG, **conf: object) -> None:
         self.airflow.api.trigger(dag_id, run_id, {"experiment": SLUG, **conf} if dag_id == ROUND_DAG else conf)
@@ -56,7 +60,7 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path, round_recipe: Path) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("unattended")
     alerts: list[dict[str, Any]] = []
 
@@ -71,8 +75,18 @@ def site(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> Iter
 
     server = HTTPServer(("127.0.0.1", 0), Hook)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, local_hub() as hub:
         patch.setenv("SELFEXPLORE_HOME", str(folder / "store"))
+        patch.setenv("SELFEXPLORE_START_SCHEDULE", "* * * * *")
+        patch.setenv("SELFEXPLORE_START", f"ticked={round_recipe}")
+        patch.setenv("SELFEXPLORE_APPROVAL_TIMEOUT_S", str(ANSWER_WITHIN_S))
+        patch.setenv("SELFEXPLORE_PUSH_REPO", "me/{experiment}")
+        patch.setenv("SELFEXPLORE_HUB_CONN", "hub")
+        patch.setenv("AIRFLOW_CONN_HUB", json.dumps({"conn_type": "generic", "password": TOKEN}))
+        patch.setenv("HF_ENDPOINT", hub.endpoint)
+        patch.setenv("HF_HUB_DISABLE_XET", "1")
+        for name in ("HF_TOKEN", "HUGGINGFACE_TOKEN"):
+            patch.delenv(name, raising=False)
         patch.setenv("SELFEXPLORE_ALERT_HTTP_CONN", "hook")
         hook = {"conn_type": "http", "host": f"http://127.0.0.1:{server.server_port}"}
         patch.setenv("AIRFLOW_CONN_HOOK", json.dumps(hook))
@@ -81,7 +95,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> Iter
         airflow = LocalAirflow(folder / "airflow", free_port())
         airflow.start(("api-server", "scheduler", "dag-processor"))
         try:
-            yield Site(airflow, hand, alerts)
+            yield Site(airflow, hand, alerts, hub)
         finally:
             airflow.stop()
             server.shutdown()
@@ -127,6 +141,30 @@ def test_a_promotion_starts_the_benchmarks(site: Site, approved: str) -> None:
     assert {"model_id": "1/policy", "split": "test", "problem_count": COUNT} in rows
 
 
+def test_a_promotion_pushes_the_champion_with_the_token_of_a_connection(site: Site, approved: str) -> None:
+    def states() -> list[str]:
+        runs = site.airflow.api.call("GET", "/dags/selfexplore_push/dagRuns")["dag_runs"]
+        return [run["state"] for run in runs]
+
+    site.until(lambda: set(states()) & {"success", "failed"}, "the push")
+    assert states() == ["success"]
+    assert (site.hub.created[0]["visibility"], site.hub.messages) == ("private", [f"{SLUG}: 1/policy"])
+    assert site.hub.files["model.safetensors"]
+    texts = [path.read_bytes() for path in (site.airflow.home / "logs").rglob("*.log")]
+    assert texts and not any(TOKEN.encode() in text for text in texts)
+
+
+def test_a_cron_tick_starts_a_new_experiment(site: Site) -> None:
+    site.until(lambda: site.hand.store.experiment_file("ticked").exists(), "the first minute")
+    runs = site.airflow.api.call("GET", "/dags/selfexplore_start/dagRuns")["dag_runs"]
+    assert "scheduled" in {run["run_type"] for run in runs}
+    started = [run for run in site.airflow.api.call("GET", f"/dags/{ROUND_DAG}/dagRuns")["dag_runs"]]
+    assert [run["conf"]["experiment"] for run in started].count("ticked") == 1
+    cancel(site.hand.store, "ticked", who="the test", why="seen enough")
+    control = read_control(site.hand.store, "ticked")
+    assert control is not None and control.state == "cancelled"
+
+
 def test_the_end_of_an_experiment_is_told(site: Site, approved: str) -> None:
     site.until(lambda: any(alert["event"] == "finished" for alert in site.alerts), "the alert")
     alert = next(alert for alert in site.alerts if alert["event"] == "finished")
@@ -165,3 +203,15 @@ def test_a_failure_is_told(site: Site) -> None:
     site.until(lambda: any(alert["event"] == "failed" for alert in site.alerts), "the alert")
     texts = [alert["text"] for alert in site.alerts if alert["event"] == "failed"]
     assert any("There is no recipe 'no-such-recipe'" in text for text in texts)
+
+
+def test_a_promotion_that_nobody_answers_takes_the_default(site: Site, approved: str) -> None:
+    site.until(lambda: read_manifest(site.hand.store, SLUG, 2, "summarize") is not None, "round 2")
+    site.hand.round(3, {DEV: 40})
+    site.trigger("unanswered", max_rounds=3)
+    site.wait("unanswered")
+    approval = read_approval(site.hand.store, SLUG, 3)
+    assert approval is not None
+    assert (approval.approved, approval.who) == (False, "nobody in time")
+    row = site.hand.rows("select decision, champion from rounds where round = 3")[0]
+    assert row == {"decision": "rejected", "champion": "1/policy"}

@@ -11,9 +11,11 @@ import pytest
 
 from selfexplore_tasks.cli import main
 from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.housekeeping.models import prune_models
 from selfexplore_tasks.stages.names import ROUND_STAGES
 from selfexplore_tasks.stages.redo import MODELS, acknowledge, finish_redo, redo_if_cleared, redo_stage
 from selfexplore_tasks.store.champions import champion, set_champion
+from selfexplore_tasks.store.experiments import open_experiment
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.locks import stage_lock
 from selfexplore_tasks.store.manifests import read_manifest, read_manifests, write_manifest
@@ -55,6 +57,18 @@ def test_the_stage_and_all_that_follow_are_forgotten(store: Store, stage: str) -
     assert snapshot(store, 0) == first_round
     assert champion(store, SLUG).model_id == "0/sft"
     assert store.champion_link(SLUG).resolve().name == "sft"
+
+
+def test_a_stage_whose_model_was_pruned_names_the_stage_that_trains_it(store: Store) -> None:
+    open_experiment(store, SLUG, None, {"retention.keep_rounds": 0})
+    assert prune_models(store, SLUG, dry_run=False).count
+    before = snapshot(store)
+    with pytest.raises(UserError, match=r"needs the model 1/rft, which housekeeping removed .*: redo stage rft"):
+        redo_stage(store, SLUG, 1, "explore")
+    assert snapshot(store) == before
+    redo_stage(store, SLUG, 1, "gate")
+    redo_stage(store, SLUG, 1, "rft")
+    assert snapshot(store)["manifests"] == {"sample", "rft_set"}
 
 
 def test_round_0_can_be_forgotten_with_its_base_model(store: Store) -> None:

@@ -63,7 +63,7 @@ def rows(store: Store, slug: str, table: str, up_to: int = 1) -> list[dict[str, 
 
 def files(store: Store, slug: str) -> dict[str, int]:
     """Inodes of an experiment's files, by path without its name."""
-    folders = [path for path in store.experiment_dirs(slug) if path.is_dir() and path.parent.name != "manifests"]
+    folders = [path for path in store.experiment_dirs(slug) if path.is_dir() and path.parent.name not in ("manifests", "reports")]
     found = [path for folder in folders for path in folder.rglob("*") if path.is_file() and path.name != "README.md"]
     return {str(path.relative_to(store.root)).replace(slug, "*"): path.stat().st_ino for path in found}
 
@@ -106,6 +106,35 @@ def test_choices_by_hand_go_along_and_then_part(store: Store) -> None:
     assert (champion(store, "mini").model_id, champion(store, "fork").model_id) == ("1/policy", "0/sft")
     assert fork_experiment(store, "mini", 0, "early").forked_from == ForkPoint("mini", 0)
     assert champion(store, "early").model_id == "0/sft"
+
+
+def test_a_fork_with_another_recipe_goes_another_way(store: Store) -> None:
+    fork = fork_experiment(store, "mini", 0, "fork", {"sample.n": 2, "dpo.beta": 0.2})
+    origin = load_experiment(store, "mini")
+    assert (fork.recipe.sample.n, fork.recipe.dpo.beta, origin.recipe.sample.n) == (2, 0.2, 4)
+    assert fork.recipe_hash != origin.recipe_hash
+    assert open_experiment(store, "fork", None, {"sample.n": 2}) == fork
+    run_stage(store, "fork", "sample", round_number=1)
+    counts = query_rows(store, ["fork"], "select count(*) as n from rationales group by problem_id")
+    assert {row["n"] for row in counts} == {2}
+    hashes = {(row["round"], row["recipe_hash"]) for row in query_rows(store, ["fork"], "from stages")}
+    assert hashes == {(0, origin.recipe_hash), (1, fork.recipe_hash)}
+
+
+CHANGED = {
+    "problems.dev_count": (7, "cannot change problems.dev_count: its rounds up to 1 rest on it"),
+    "sft.epochs": (3, "cannot change sft.epochs"),
+    "dpo.beta": (-1, "dpo.beta"),
+    "dpo.bta": (1, "bta"),
+}
+
+
+@pytest.mark.parametrize("field", CHANGED)
+def test_a_fork_refuses_what_its_rounds_rest_on(finished_store: Store, field: str) -> None:
+    value, told = CHANGED[field]
+    with pytest.raises(UserError, match=told):
+        fork_experiment(finished_store, "mini", 1, "fork", {field: value})
+    assert experiment_names(finished_store) == ["mini"]
 
 
 REFUSED = {("mini", 2, "fork"): "Round 2 of 'mini' is not finished", ("mini", 1, "mini"): "exists already"}
