@@ -26,6 +26,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from common.alerts import alert_failure, kind_of_end, send_alert
 from common.approval import approval_step, describe_proposal, record_approval
 from common.assets import CHAMPION
+from common.links import ExperimentLink
 from common.params import recipe_overrides, round_params
 from common.runs import ROUND_DAG, is_running, not_failed_yet
 from common.stages import DUCKDB_POOL, GPU_POOL, RETRIES, run_stage
@@ -139,6 +140,7 @@ with DAG(
     gate, approve = stage("gate"), approval_step()
     # Most promotions need nobody's word: then the three steps in front are skipped.
     summarize = stage("summarize", trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
+    summarize.operator.operator_extra_links = (ExperimentLink(),)
     decision: Any = plan_next(plan)
     answered: Any = record_approval(plan, approve.output)  # type: ignore[arg-type]
     next_round = TriggerDagRunOperator(

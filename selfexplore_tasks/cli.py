@@ -7,7 +7,19 @@ import sys
 from collections.abc import Sequence
 
 from selfexplore_tasks import __version__
-from selfexplore_tasks.commands import champion, compare, control, core, estimate, grade, housekeeping, pits, transfer
+from selfexplore_tasks.commands import (
+    champion,
+    compare,
+    control,
+    core,
+    estimate,
+    grade,
+    housekeeping,
+    pits,
+    report,
+    sql,
+    transfer,
+)
 from selfexplore_tasks.commands.common import Subcommands, add_command, add_overrides
 from selfexplore_tasks.errors import CheckFailed, UserError
 from selfexplore_tasks.failures import ExitCode, failure_of
@@ -62,13 +74,14 @@ def build_parser() -> argparse.ArgumentParser:
     _add_experiments(subcommands)
     _add_tables(subcommands)
     compare.declare(subcommands)
+    report.declare(subcommands)
     champion.declare(subcommands)
     control.declare(subcommands)
     pits.declare(subcommands)
     transfer.declare(subcommands)
     grade.declare(subcommands)
     housekeeping.declare(subcommands)
-    _add_sql(subcommands)
+    sql.declare(subcommands)
     add_command(
         subcommands, "where", core.where, "show where the data is and which engine runs here", "selfexplore where"
     )
@@ -148,19 +161,3 @@ def _add_tables(subcommands: Subcommands[argparse.ArgumentParser]) -> None:
         parser = add_command(subcommands, name, run, summary, f"selfexplore {name} --experiment demo --json")
         parser.add_argument("--experiment", metavar="E", help="only this experiment")
         parser.add_argument("--json", action="store_true", help="print JSON")
-
-
-def _add_sql(subcommands: Subcommands[argparse.ArgumentParser]) -> None:
-    parser = add_command(
-        subcommands,
-        "sql",
-        core.sql,
-        "run one read-only SELECT over the experiments' views (show tables lists them)",
-        'selfexplore sql "select * from first_pit_histogram" --experiment demo',
-    )
-    parser.add_argument("query", metavar="QUERY", help="the statement, or a ready one: a file or name in sql/queries")
-    parser.add_argument("--experiment", metavar="E", help="only this experiment")
-    output = parser.add_mutually_exclusive_group()
-    output.add_argument("--json", action="store_true", help="print JSON")
-    output.add_argument("--csv", action="store_true", help="print CSV")
-    output.add_argument("--parquet", metavar="FILE", help="write a parquet file")

@@ -26,7 +26,11 @@ ARMS = {
 
 def comparison_rows(store: Store, slugs: list[str]) -> list[dict[str, Any]]:
     """One dict per pair of arms of a round and split, the later arm as ``model``; ``baseline`` may be the parent."""
-    rows = query_rows(store, slugs, "select * from comparisons")
+    return label_arms(query_rows(store, slugs, "select * from comparisons"))
+
+
+def label_arms(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of table `comparisons` with the names of both arms, each pair once and in the order of the report."""
     for row in rows:
         row["model"], row["baseline"] = _arm(row, "model_id"), _arm(row, "baseline_id")
     return sorted((row for row in rows if _rank(row["baseline"]) < _rank(row["model"])), key=_order)

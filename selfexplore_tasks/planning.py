@@ -180,6 +180,11 @@ def _claims_locked(store: Store, slug: str) -> Iterator[Path]:
         yield folder
 
 
+def claimed_rounds(store: Store, slug: str) -> dict[int, str]:
+    """The id of the Dag run that last claimed each round."""
+    return _read_claims(store.lock_dir(slug) / "runs")
+
+
 def _read_claims(folder: Path) -> dict[int, str]:
     files = sorted(folder.glob("round-*.run"))
     return {int(path.stem.removeprefix("round-")): path.read_text(encoding="utf-8") for path in files}

@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from selfexplore_tasks.commands.common import chosen_experiments, print_rows
@@ -126,27 +125,6 @@ def scores(options: argparse.Namespace) -> None:
     print_rows(score_rows(store, slugs), as_json=options.json)
 
 
-def sql(options: argparse.Namespace) -> None:
-    from selfexplore_tasks.store.select import select
-
-    store, slugs = chosen_experiments(options.experiment)
-    table = select(store, slugs, _ready_query(options.query) or options.query)
-    if options.parquet:
-        import pyarrow.parquet as pq
-
-        try:
-            pq.write_table(table, options.parquet)
-        except OSError as error:
-            raise UserError(f"{options.parquet} cannot be written: {error}") from error
-        print(f"{table.num_rows} rows written to {options.parquet}")
-    elif options.csv:
-        from pyarrow import csv
-
-        csv.write_csv(_flat(table), sys.stdout.buffer)
-    else:
-        print_rows(table.to_pylist(), as_json=options.json)
-
-
 def where(options: argparse.Namespace) -> None:
     from selfexplore_tasks.engines.select import choose_engine
     from selfexplore_tasks.store.catalogue import SQL_DIR
@@ -190,31 +168,6 @@ def parse_overrides(settings: Sequence[str]) -> dict[str, object]:
         except yaml.YAMLError as error:
             raise UserError(f"--set {key}: {value!r} is not a YAML value.") from error
     return overrides
-
-
-def _ready_query(name: str) -> str | None:
-    from selfexplore_tasks.store.catalogue import SQL_DIR
-
-    path = SQL_DIR / "queries" / f"{name}.sql"
-    if name.isidentifier() and path.exists():
-        return path.read_text(encoding="utf-8")
-    if name.endswith(".sql"):
-        file = Path(name)
-        if not file.is_file():
-            raise UserError(f"There is no file {name}.")
-        return file.read_text(encoding="utf-8")
-    return None
-
-
-def _flat(table: Any) -> Any:
-    """CSV has no lists or maps: such columns become JSON text."""
-    import pyarrow as pa
-
-    for index, column in enumerate(table.schema):
-        if pa.types.is_nested(column.type):
-            texts = [json.dumps(value, default=str) for value in table.column(index).to_pylist()]
-            table = table.set_column(index, column.name, pa.array(texts, pa.string()))
-    return table
 
 
 def _confirmed(question: str) -> bool:

@@ -20,7 +20,6 @@ from selfexplore_tasks.store.manifests import Manifest, read_manifest, read_mani
 from selfexplore_tasks.store.removal import table_dirs
 
 GRACE_S = 3_600.0
-ROWS_PER_GROUP = 50_000
 
 
 def compact_parts(store: Store, slug: str, *, dry_run: bool) -> Freed:
@@ -99,7 +98,7 @@ def _merge(paths: Sequence[Path], target: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from selfexplore_tasks.store.parts import PREFIX, read_stamps
+    from selfexplore_tasks.store.parts import GROUP_ROWS, PREFIX, read_stamps
 
     seconds = sum(float(read_stamps(path)["seconds"]) for path in paths)
     stamps = {**read_stamps(paths[0]), "seconds": f"{seconds:.3f}"}
@@ -110,8 +109,8 @@ def _merge(paths: Sequence[Path], target: Path) -> None:
             # Not pq.read_table: it would add the keys in the path as columns.
             with pq.ParquetFile(path) as part:
                 waiting.append(part.read().replace_schema_metadata(schema.metadata))
-            if sum(rows.num_rows for rows in waiting) >= ROWS_PER_GROUP or number == len(paths):
-                writer.write_table(pa.concat_tables(waiting))
+            if sum(rows.num_rows for rows in waiting) >= GROUP_ROWS or number == len(paths):
+                writer.write_table(pa.concat_tables(waiting), row_group_size=GROUP_ROWS)
                 waiting.clear()
 
 

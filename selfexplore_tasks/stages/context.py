@@ -20,7 +20,8 @@ from selfexplore_tasks.store.champions import champion_before
 from selfexplore_tasks.store.experiments import Experiment
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.manifests import Manifest, installed_versions, read_manifest, write_manifest
-from selfexplore_tasks.store.parts import part_name, to_table, write_part
+from selfexplore_tasks.store.parts import part_name, read_stamps, to_table, write_part
+from selfexplore_tasks.store.schemas import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     import duckdb
@@ -194,6 +195,7 @@ class StageContext:
         seconds: float | None = None,
     ) -> Manifest:
         """Run the stage's checks over its parts, then write the manifest that makes them visible."""
+        made = [path for paths in parts.values() for path in paths]
         with self.catalogue(parts) as connection:
             run_checks(connection, self.stage, slug=self.slug, round_number=self.round_number)
         manifest = Manifest(
@@ -210,6 +212,7 @@ class StageContext:
             parts={table: [path.name for path in paths] for table, paths in parts.items()},
             notes=dict(notes or {}),
             versions=installed_versions(),
+            schema_version=min([SCHEMA_VERSION, *(int(read_stamps(path)["schema_version"]) for path in made)]),
         )
         write_manifest(self.store, manifest)
         return manifest

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 
 from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.progress import recorded
 from selfexplore_tasks.stages.context import StageContext
 from selfexplore_tasks.stages.names import AFTER_A_ROUND, SHARDED_STAGES, stages_of
 from selfexplore_tasks.store.champions import refresh_link
 from selfexplore_tasks.store.control import check_not_cancelled
 from selfexplore_tasks.store.experiments import load_experiment
 from selfexplore_tasks.store.home import Store
-from selfexplore_tasks.store.locks import stage_lock
+from selfexplore_tasks.store.locks import live_name, stage_lock
 from selfexplore_tasks.store.manifests import Manifest, read_manifest
 
 
@@ -43,7 +44,9 @@ def run_stage(
         context = StageContext(store, experiment, round_number, stage, shard_index, shard_count)
         module_name, function = ("sample", "run_explorer") if stage == "sample_explorer" else (stage, "run")
         module = importlib.import_module(f"selfexplore_tasks.stages.{module_name}")
-        manifest: Manifest | None = getattr(module, function)(context)
+        progress = store.progress_file(slug, live_name(round_number, stage, shard_index))
+        with recorded(progress, f"{shard_index + 1}/{shard_count}" if shard_count > 1 else None):
+            manifest: Manifest | None = getattr(module, function)(context)
         return manifest
 
 

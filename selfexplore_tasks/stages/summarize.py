@@ -9,10 +9,12 @@ from typing import Any
 
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.estimates import read_estimate
+from selfexplore_tasks.pages.report import store_report
 from selfexplore_tasks.stages.context import StageContext
 from selfexplore_tasks.stages.names import stages_of
 from selfexplore_tasks.stopping import missing_for_training, stop_reason
 from selfexplore_tasks.store.approvals import read_approval
+from selfexplore_tasks.store.catalogue_file import refresh_catalogue
 from selfexplore_tasks.store.champions import manual_choice, refresh_link
 from selfexplore_tasks.store.manifests import Manifest, read_manifests
 from selfexplore_tasks.store.rounds import round_facts
@@ -49,7 +51,23 @@ def run(context: StageContext) -> Manifest:
     }
     manifest = context.commit(parts, row_counts={"scores": len(scores), "rounds": 1}, notes=notes)
     refresh_link(context.store, context.slug)
+    _store_report(context)
+    _refresh_catalogue(context)
     return manifest
+
+
+def _store_report(context: StageContext) -> None:
+    try:
+        store_report(context.store, context.slug)
+    except Exception as error:  # whatever it is: the round is done, and `selfexplore report` can be asked again
+        print(f"summarize: the report could not be written: {error}", flush=True)
+
+
+def _refresh_catalogue(context: StageContext) -> None:
+    try:
+        refresh_catalogue(context.store)
+    except (UserError, OSError) as error:  # the round is done, and `selfexplore sql --refresh-catalogue` is there
+        print(f"summarize: selfexplore.duckdb was not written: {error}", flush=True)
 
 
 def _decided(context: StageContext) -> dict[str, Any]:

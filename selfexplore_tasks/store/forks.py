@@ -78,15 +78,11 @@ def fork_experiment(
         copy_choices(store, slug, new_slug, up_to=round_number)
         link_champion(store, new_slug)
         created_at = datetime.now(UTC).isoformat(timespec="seconds")
-        fork = replace(
-            origin,
-            **{"slug": new_slug, "recipe": recipe, "recipe_hash": recipe_hash(recipe), "created_at": created_at},
-            forked_from=ForkPoint(slug, round_number),
-        )
-        save_experiment(store, fork)
+        own = Experiment(new_slug, recipe, recipe_hash(recipe), created_at, ForkPoint(slug, round_number))
+        save_experiment(store, own)
         fork_marker(store, new_slug).unlink()
     refresh_link(store, new_slug)
-    return fork
+    return own
 
 
 def _share_parts(store: Store, manifest: Manifest, new_slug: str) -> None:

@@ -78,18 +78,36 @@ class Store:
     def estimate_file(self, slug: str, round_number: int) -> Path:
         return self.root / "estimates" / check_slug(slug) / f"{_round_key(round_number)}.json"
 
+    def report_file(self, slug: str, kind: str) -> Path:
+        """The report that the last finished round stored; ``kind`` is html or md."""
+        return self.root / "reports" / check_slug(slug) / f"report.{kind}"
+
     def lock_dir(self, slug: str) -> Path:
         return self.root / "locks" / check_slug(slug)
+
+    def progress_file(self, slug: str, live_stage: str) -> Path:
+        """What a live stage (`locks.live_stages` names it) last said of its progress."""
+        return self.lock_dir(slug) / f"{live_stage}.progress"
 
     def pits_dir(self, slug: str, fingerprint: str) -> Path:
         """Folder of the rollouts that `selfexplore pits score --labels` drew under these settings."""
         return self.root / "pits" / check_slug(slug) / fingerprint
 
+    @property
+    def console_dir(self) -> Path:
+        """What was asked in the SQL console, a file for each user."""
+        return self.root / "console"
+
+    @property
+    def catalogue_file(self) -> Path:
+        """The file that a DuckDB of anybody's opens."""
+        return self.root / "selfexplore.duckdb"
+
     def experiment_dirs(self, slug: str) -> list[Path]:
         """Every folder that belongs to one experiment, in the order in which they may be deleted."""
         slug = check_slug(slug)
         tables = sorted((self.root / "tables").glob(f"*/experiment={slug}"))
-        others = [self.root / name / slug for name in ("models", "pits", "approvals", "estimates")]
+        others = [self.root / name / slug for name in ("models", "pits", "approvals", "estimates", "reports")]
         return [self.root / "manifests" / slug, *tables, *others]
 
 

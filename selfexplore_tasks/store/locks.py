@@ -25,6 +25,11 @@ def live_stages(store: Store, slug: str) -> list[str]:
         return _held(folder)
 
 
+def live_name(round_number: int, stage: str, shard: int) -> str:
+    """What `live_stages` calls a stage; ``shard`` is 0-based."""
+    return f"{round_number:03d}-{stage}-{shard}"
+
+
 @contextmanager
 def stage_lock(store: Store, slug: str, *, round_number: int, stage: str, shard: int) -> Iterator[None]:
     """Hold the right to run this stage and shard.

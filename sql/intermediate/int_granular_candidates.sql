@@ -92,8 +92,8 @@ options as (
         list(
             struct_pack(text := text, rollout_id := rollout_id, rationale_id := chosen_rationale_id)
             order by
-                if(chosen = 'random', random_key, null),
-                if(chosen = 'longest', -text_length, text_length),
+                case when chosen = 'random' then random_key end,
+                case when chosen = 'longest' then -text_length else text_length end,
                 rollout_index
         ) as options
     from compared
@@ -112,7 +112,10 @@ final as (
         pits.question,
         pits.pit_step,
         pits.prefix,
-        if(experiments.recipe ->> '$.pairs.rejected' = 'remainder', pits.remainder, pits.pit_text) as rejected,
+        case
+            when experiments.recipe ->> '$.pairs.rejected' = 'remainder' then pits.remainder
+            else pits.pit_text
+        end as rejected,
         options.options
     from pits
     inner join experiments on pits.experiment = experiments.experiment

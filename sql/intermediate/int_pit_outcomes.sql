@@ -9,7 +9,7 @@ with truths as (
         first_pit_step,
         true_wrong_step,
         step_count,
-        if(true_wrong_step > step_count, null, true_wrong_step) as wrong_step,
+        case when true_wrong_step > step_count then null else true_wrong_step end as wrong_step,
         list_sum(draw_counts) as rollout_count
     from first_pits
     where

@@ -27,7 +27,7 @@ with counted as (
     select
         experiment,
         round,
-        'rft_' || origin || if(is_kept, '_kept', '_' || drop_reason) as name,
+        'rft_' || origin || case when is_kept then '_kept' else '_' || drop_reason end as name,
         count(*) as count
     from rft_examples
     group by experiment, round, origin, is_kept, drop_reason
@@ -35,7 +35,7 @@ with counted as (
     select
         experiment,
         round,
-        kind || '_pairs_' || if(is_kept, 'kept', drop_reason) as name,
+        kind || '_pairs_' || case when is_kept then 'kept' else drop_reason end as name,
         count(*) as count
     from pairs
     group by experiment, round, kind, is_kept, drop_reason

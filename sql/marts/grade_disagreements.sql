@@ -1,4 +1,13 @@
 -- Grain: one row per graded text (rationale, rollout or evaluation) on which the second grader disagrees.
+-- table_name: rationales, rollouts or evaluations
+-- row_id: key of the graded text in that table; model, split and problem for an evaluation
+-- model_id: the model that wrote it
+-- problem_id: the problem
+-- gold_answer: the right answer
+-- answer: the answer extracted from the text
+-- grade_reason: what decided the strict verdict
+-- is_correct_strict: the first grader's verdict
+-- is_correct_second: the second grader's verdict
 with graded as (
     select
         experiment,

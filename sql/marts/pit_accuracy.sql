@@ -1,5 +1,16 @@
 -- Grain: one row per round and true first wrong step (null: no explorable step is wrong), and one for all steps of a
 -- round (is_total): how many first pits are exact, early and late, under which settings, found by how good an explorer.
+-- is_total: the row counts all steps of the round
+-- wrong_step: 1-based first wrong step; null where no explorable step is wrong, and in totals
+-- rationale_count: explored rationales whose first wrong step is known
+-- exact: share whose first pit is the first wrong step
+-- early: share whose first pit is before it
+-- late: share whose first pit is behind it, or that have none
+-- rollouts_per_rationale: mean rollouts drawn for a rationale
+-- k: rollouts per step as the recipe says; null for imported rollouts
+-- explorer_id: the model that drew the rollouts
+-- explorer_accuracy: its accuracy on dev
+-- token_count: tokens of all rollouts of the round, in totals only
 with explorers as (
     select
         rollouts.experiment,
@@ -36,12 +47,13 @@ final as (
         tallies.early_count / tallies.rationale_count as early,
         tallies.late_count / tallies.rationale_count as late,
         tallies.rollout_count / tallies.rationale_count as rollouts_per_rationale,
-        if(
-            explorers.explorer_id like '%/imported', null, (experiments.recipe ->> '$.explore.k')::integer
-        ) as k,
+        case
+            when explorers.explorer_id like '%/imported' then null
+            else (experiments.recipe ->> '$.explore.k')::integer
+        end as k,
         explorers.explorer_id,
         scores.accuracy as explorer_accuracy,
-        if(tallies.is_total, explorers.token_count, null) as token_count
+        case when tallies.is_total then explorers.token_count end as token_count
     from tallies
     inner join experiments on tallies.experiment = experiments.experiment
     left join explorers

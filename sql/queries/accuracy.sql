@@ -1,5 +1,6 @@
 -- How good is each model, and which ones were promoted?
 select
+    experiment,
     round,
     model,
     split,

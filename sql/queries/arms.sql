@@ -1,4 +1,5 @@
--- Is Self-Explore's policy better than the explorer, more RFT and outcome DPO? Points of accuracy, 95% interval.
+-- Is Self-Explore's policy better than the explorer, more RFT and outcome DPO?
+-- Points of accuracy, with their 95% interval.
 select
     experiment,
     round,

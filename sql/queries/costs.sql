@@ -1,5 +1,6 @@
 -- Where did the time go, and how fast was each stage?
 select
+    experiment,
     round,
     stage,
     round(seconds, 1) as seconds,

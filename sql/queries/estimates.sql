@@ -1,5 +1,5 @@
--- How near was the estimate? Seconds and tokens of every stage, as estimated before the round (null: run by hand)
--- and as it took.
+-- How near was the estimate of each stage?
+-- Seconds and tokens as estimated before the round (null: run by hand), and as it took.
 with stages_of_rounds as (
     select
         experiment,

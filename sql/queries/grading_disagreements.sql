@@ -1,5 +1,6 @@
 -- On which answers do the two graders disagree, and how often?
 select
+    experiment,
     round,
     table_name,
     gold_answer,
@@ -12,4 +13,4 @@ select
 from grade_disagreements
 group by
     experiment, round, table_name, gold_answer, answer, grade_reason, is_correct_strict, is_correct_second
-order by text_count desc, round asc, table_name asc, gold_answer asc, answer asc
+order by text_count desc, experiment asc, round asc, table_name asc, gold_answer asc, answer asc

@@ -1,5 +1,7 @@
--- What exactly does DPO learn from? Show some pairs with the question they belong to.
+-- What exactly does DPO learn from?
+-- Some pairs, with the question they belong to.
 select
+    pairs.experiment,
     pairs.round,
     pairs.pit_step,
     stg_problems.question,
@@ -12,5 +14,5 @@ inner join stg_problems
         pairs.experiment = stg_problems.experiment
         and pairs.problem_id = stg_problems.problem_id
 where pairs.kind = 'granular' and pairs.is_kept
-order by pairs.round, pairs.pair_id
+order by pairs.experiment, pairs.round, pairs.pair_id
 limit 10

@@ -6,6 +6,7 @@ with first_model as (
 
 final as (
     select
+        later.experiment,
         later.round,
         stg_problems.question,
         stg_problems.gold_answer,
@@ -15,6 +16,8 @@ final as (
     inner join first_model
         on
             later.experiment = first_model.experiment
+            and later.benchmark = first_model.benchmark
+            and later.split = first_model.split
             and later.problem_id = first_model.problem_id
     inner join stg_problems
         on
@@ -24,5 +27,5 @@ final as (
 )
 
 select * from final
-order by round, question
+order by experiment, round, question
 limit 10

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,8 @@ from selfexplore_tasks.store.select import select
 README = SQL_DIR.parent / "README.md"
 QUERIES = sorted((SQL_DIR / "queries").glob("*.sql"))
 VIEWS = sorted(path for layer in LAYERS for path in (SQL_DIR / layer).glob("*.sql"))
-# The recipe of the finished store has no second grader, so there is nobody to disagree.
-MAY_BE_EMPTY = {"newly_solved", "grading_disagreements", "grade_disagreements"}
+# The recipe of the finished store has no second grader, so there is nobody to disagree, and nobody decided by hand.
+MAY_BE_EMPTY = {"newly_solved", "grading_disagreements", "grade_disagreements", "champions_by_hand"}
 
 
 @pytest.mark.parametrize("path", sorted(SQL_DIR.rglob("*.sql")), ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -27,7 +29,7 @@ def test_every_file_begins_with_its_grain_question_or_rule(path: Path) -> None:
     if layer in LAYERS:
         assert first.startswith("-- Grain: one row per ")
     elif layer == "queries":
-        assert re.fullmatch(r"-- .+\?.*", first)
+        assert re.fullmatch(r"-- .+\?", first)
     else:
         assert re.fullmatch(r"-- [A-Z].+", first)
 
@@ -42,6 +44,33 @@ def test_every_view_has_rows_after_a_round(path: Path, finished_store: Store) ->
 def test_every_ready_query_answers(path: Path, finished_store: Store) -> None:
     answer = select(finished_store, ["mini"], path.read_text(encoding="utf-8"))
     assert answer.num_rows > 0 or path.stem in MAY_BE_EMPTY
+
+
+@pytest.mark.parametrize("path", QUERIES, ids=lambda path: path.stem)
+def test_every_ready_query_keeps_experiments_apart(path: Path, finished_store: Store, two_experiments: Store) -> None:
+    """With a second experiment that is like the first, every row comes twice: once for each."""
+    text = re.sub(r"\nlimit \d+\n", "\n", path.read_text(encoding="utf-8"))
+    alone = select(finished_store, ["mini"], text).to_pylist()
+    both = select(two_experiments, ["mini", "second"], text).to_pylist()
+    mine = [row for row in both if row["experiment"] == "mini"]
+    theirs = [{**row, "experiment": "mini"} for row in both if row["experiment"] == "second"]
+    assert sorted(map(str, mine)) == sorted(map(str, theirs)) == sorted(map(str, alone))
+    assert len(both) == 2 * len(alone)
+
+
+@pytest.fixture(scope="module")
+def two_experiments(finished_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The finished store with its experiment twice, under names of their own."""
+    root = tmp_path_factory.mktemp("two") / "store"
+    for name in ("tables", "manifests", "experiments"):
+        shutil.copytree(finished_store.root / name, root / name)
+    for folder in root.glob("tables/*/experiment=mini"):
+        shutil.copytree(folder, folder.with_name("experiment=second"))
+    shutil.copytree(root / "manifests" / "mini", root / "manifests" / "second")
+    for path in (root / "manifests" / "second").rglob("*.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "experiment": "second"}))
+    shutil.copyfile(root / "experiments" / "mini.json", root / "experiments" / "second.json")
+    return Store(root)
 
 
 def test_views_work_without_an_experiment(tmp_path: Path) -> None:

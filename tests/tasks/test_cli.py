@@ -8,12 +8,15 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -36,6 +39,7 @@ COMMANDS = [
     ["rounds"],
     ["scores"],
     ["compare"],
+    ["report"],
     ["champion"],
     ["champion", "show"],
     ["champion", "history"],
@@ -123,7 +127,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["nonsense"], ["stage", "nonsense", "--experiment", "e", "--round", "1"], ["sql"], ["scores", "--jsn"], []],
+    [["nonsense"], ["stage", "nonsense", "--experiment", "e", "--round", "1"], ["scores", "--jsn"], []],
     ids=" ".join,
 )
 def test_a_misspelt_command_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -242,6 +246,68 @@ def test_sql_writes_lists_and_maps_as_json_in_csv(run: Run) -> None:
 )
 def test_sql_reads(statement: str, run: Run) -> None:
     assert json.loads(run("sql", statement, "--json"))
+
+
+def test_sql_without_a_query_reads_standard_input(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for options in ([], ["--json"], ["--csv"]):
+        monkeypatch.setattr("sys.stdin", io.StringIO("select count(*) as n\nfrom problems;\n"))
+        assert "340" in run("sql", *options)
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert "error: SQL: " in run("sql", code=2)
+
+
+def test_sql_points_at_the_mistake(run: Run) -> None:
+    *_, line, caret = run("sql", "select split,\n  nope\nfrom problems", code=2).splitlines()
+    assert caret.index("^") == line.index("nope")
+
+
+def test_sql_lists_what_there_is_to_ask(run: Run) -> None:
+    assert "How good is each model, and which ones were promoted?" in run("sql", "--queries")
+    queries = json.loads(run("sql", "--queries", "--json"))
+    assert {"name": "accuracy", "question": "How good is each model, and which ones were promoted?"}.items() <= (
+        next(query.items() for query in queries if query["name"] == "accuracy")
+    )
+
+
+def test_sql_explains_every_table_view_and_column(run: Run) -> None:
+    views = json.loads(run("sql", "--schema", "--json"))
+    described = {view["name"]: [column["name"] for column in view["columns"]] for view in views}
+    shown = json.loads(run("sql", "show tables", "--json"))
+    assert sorted(described) == sorted(row["name"] for row in shown)
+    for name in ("scores", "pit_accuracy", "stages"):
+        columns = json.loads(run("sql", f"describe {name}", "--json"))
+        assert described[name] == [column["column_name"] for column in columns]
+    assert "accuracy_low" in run("sql", "--schema")
+    assert run("sql", "--schema", "--markdown").startswith("| table or view |")
+    assert "--markdown goes with --schema" in run("sql", "select 1", "--markdown", code=2)
+
+
+def test_sql_refreshes_the_catalogue_file(
+    finished_store: Store, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "store"
+    shutil.copytree(finished_store.root, root, symlinks=True)
+    (root / "selfexplore.duckdb").unlink()
+    monkeypatch.setenv("SELFEXPLORE_HOME", str(root))
+    assert f"Written: {root / 'selfexplore.duckdb'}" in run("sql", "--refresh-catalogue")
+    with duckdb.connect(str(root / "selfexplore.duckdb"), read_only=True) as connection:
+        assert connection.execute("select count(*) from problems").fetchall() == [(340,)]
+
+
+def test_sql_ends_on_control_c(finished_store: Store) -> None:
+    endless = "with recursive t as (select 1 as i union all select i + 1 from t) select count(*) from t"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "selfexplore_tasks", "sql", endless],
+        env={**os.environ, "SELFEXPLORE_HOME": str(finished_store.root)},
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run in background
+    )
+    watched = psutil.Process(process.pid)
+    while watched.cpu_times().user < 5:  # imports take less; then DuckDB works
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert (process.returncode, told.splitlines()[-1]) == (130, b"interrupted; run the same command again to go on")
 
 
 def test_sql_reads_a_file(run: Run, tmp_path: Path) -> None:

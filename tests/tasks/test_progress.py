@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import re
+from pathlib import Path
 
 import pytest
 
 from selfexplore_tasks import progress
-from selfexplore_tasks.progress import Progress
+from selfexplore_tasks.progress import Progress, recorded
 
 
 def test_a_log_gets_a_last_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,3 +68,43 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert "4/4" in shown
     assert "loss 0.1" in shown
     assert capsys.readouterr().out == ""
+
+
+def test_a_page_can_read_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    path = tmp_path / "stage.progress"
+
+    def said() -> dict[str, object]:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+
+    with recorded(path, "1/2"), Progress("sample 1/2", 100, "rationales", done=20) as bar:
+        assert (said()["done"], said()["seconds_left"], said()["shard"]) == (20, None, "1/2")
+        now[0] += 0.5
+        bar.advance(10)
+        assert said()["done"] == 20, "written once a second only"
+        now[0] += 1.5
+        bar.advance(10, "loss 0.5")
+        assert said() == {
+            **{"label": "sample 1/2", "done": 40, "total": 100, "unit": "rationales"},
+            **{"seconds_left": 6.0, "note": "loss 0.5", "shard": "1/2"},
+        }
+        bar.advance(60)
+        assert said()["done"] == 100, "the end is always written"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_try_said_is_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "stage.progress"
+    path.write_text('{"done": 5}', encoding="utf-8")
+    with recorded(path):
+        assert not path.exists()
+
+
+def test_a_record_that_cannot_be_written_stops_no_stage(tmp_path: Path) -> None:
+    folder = tmp_path / "locks"
+    folder.mkdir()
+    with recorded(folder / "stage.progress"):
+        folder.rmdir()
+        with Progress("sample", 2, "problems") as bar:
+            bar.advance(2)

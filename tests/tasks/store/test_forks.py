@@ -63,7 +63,8 @@ def rows(store: Store, slug: str, table: str, up_to: int = 1) -> list[dict[str, 
 
 def files(store: Store, slug: str) -> dict[str, int]:
     """Inodes of an experiment's files, by path without its name."""
-    folders = [path for path in store.experiment_dirs(slug) if path.is_dir() and path.parent.name not in ("manifests", "reports")]
+    folders = [path for path in store.experiment_dirs(slug) if path.is_dir()]
+    folders = [path for path in folders if path.parent.name not in ("manifests", "reports")]
     found = [path for folder in folders for path in folder.rglob("*") if path.is_file() and path.name != "README.md"]
     return {str(path.relative_to(store.root)).replace(slug, "*"): path.stat().st_ino for path in found}
 

@@ -23,7 +23,7 @@ from selfexplore_tasks.store.files import write_atomically, write_json
 from selfexplore_tasks.store.home import Store, check_slug
 from selfexplore_tasks.store.locks import chunk_claim, live_stages, stage_lock
 from selfexplore_tasks.store.manifests import Manifest, read_manifest, read_manifests, write_manifest
-from selfexplore_tasks.store.parts import is_done, read_stamps, to_table, write_part
+from selfexplore_tasks.store.parts import GROUP_ROWS, is_done, read_stamps, to_table, write_part
 from selfexplore_tasks.store.schemas import SCHEMA_VERSION, TABLES
 
 ROW: dict[str, Any] = {"source": "s", "row_number": 3, "reason": "duplicate", "question": "q?"}
@@ -99,6 +99,20 @@ def test_a_part_carries_its_schema_and_stamps(tmp_path: Path) -> None:
     assert read_stamps(path) == {"schema_version": str(SCHEMA_VERSION), "recipe_hash": "h1", "seconds": "1.250"}
     assert pq.read_table(path).to_pylist() == [ROW]
     assert pq.read_schema(path).equals(TABLES["rejected_rows"])
+
+
+def test_who_looks_for_one_problem_need_not_read_a_whole_part(tmp_path: Path) -> None:
+    count, path = 2 * GROUP_ROWS + 1, tmp_path / "part.parquet"
+    nothing = dict.fromkeys(TABLES["problems"].names)
+    rows = to_table("problems", [{**nothing, "problem_id": f"p-{number:06d}"} for number in range(count)])
+    write_part(path, rows, recipe_hash="h", seconds=0.0)
+    metadata = pq.read_metadata(path)
+    ids = [metadata.row_group(group).column(0).statistics for group in range(metadata.num_row_groups)]
+    assert [(one.min, one.max) for one in ids] == [
+        ("p-000000", f"p-{GROUP_ROWS - 1:06d}"),
+        (f"p-{GROUP_ROWS:06d}", f"p-{2 * GROUP_ROWS - 1:06d}"),
+        (f"p-{2 * GROUP_ROWS:06d}", f"p-{2 * GROUP_ROWS:06d}"),
+    ]
 
 
 def test_an_empty_part_has_the_schema_too(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""What people look at: the same numbers for Airflow's page, the report and ``--json``, each a typed record."""

@@ -1,0 +1,19 @@
+-- Grain: one row per finished round: what the gate decided; the numbers of `selfexplore rounds`.
+select
+    round,
+    parent,
+    candidate,
+    champion,
+    promoted,
+    decision,
+    coalesce(decision_reason, '') as decision_reason,
+    gain,
+    gain_low,
+    gain_high,
+    p_value,
+    alpha_spent,
+    test_gain,
+    coalesce(alarms, []) as alarms,
+    stop_reason
+from rounds
+order by round
