@@ -34,11 +34,14 @@ smollm2: $(INSTALLED) ## Install the weights of SmolLM2-135M (98 MB)
 demo: $(INSTALLED) ## Run two rounds on generated problems and show the proof (SEED=… ROUNDS=…)
 	@exec $(BIN)/python -m selfexplore_tasks.demo --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
+# Two files at a time, one thread each: a second thread on a busy core makes a model many times slower.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
 test: $(INSTALLED) ## Run the tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: $(INSTALLED) smollm2 ## Run every test, the slow ones too
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-faults: $(INSTALLED) ## Kill stages and Airflow at random moments, 100 times, and compare every table (SEED=…)
 	$(BIN)/python tests/faults/kills.py --kills 90 --airflow-kills 10 --seed $(or $(SEED),0)
