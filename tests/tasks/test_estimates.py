@@ -139,7 +139,7 @@ FROM_PAIRS = {"outcome_pairs", "explore", "granular_pairs", "dpo"}
         ({"dpo.max_steps": 5}, {"dpo"}),
         ({"max_rounds": 9, "gate.alpha": 0.1}, set()),
     ],
-    ids=str,
+    ids=lambda value: str(value if isinstance(value, dict) else sorted(value)),
 )
 def test_what_a_setting_changes(overrides: dict[str, object], changes: set[str]) -> None:
     before, after = (work_of_round(load_recipe(TINY, given), 1, COUNTS) for given in ({}, overrides))
