@@ -43,7 +43,7 @@ test: $(INSTALLED) ## Run the tests
 test-all: $(INSTALLED) smollm2 ## Run every test, the slow ones too
 	$(PYTEST)
 
-test-faults: $(INSTALLED) ## Kill stages and Airflow at random moments, 100 times, and compare every table (SEED=…)
+test-faults: $(INSTALLED) ## Kill stages and Airflow 100 times, cause 2 outages, and compare every table (SEED=…)
 	$(BIN)/python tests/faults/kills.py --kills 90 --airflow-kills 10 --seed $(or $(SEED),0)
 
 up: $(INSTALLED) ## Start Airflow in the background on 127.0.0.1:8080 (PORT=…)

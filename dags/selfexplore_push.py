@@ -37,17 +37,22 @@ def push(triggering_asset_events: Any = None) -> list[str]:
     """Upload the champion of every experiment that promoted one; returns the addresses of the commits."""
     events = triggering_asset_events[CHAMPION] if triggering_asset_events else []
     store, pushed = Store.from_environment(), []
+    refused: list[str] = []
+    lost: list[str] = []
     is_private = os.environ.get(PUBLIC_VARIABLE, "").lower() != "true"
     for experiment in sorted({event.extra["experiment"] for event in events}):
         repo = os.environ[REPO_VARIABLE].replace("{experiment}", experiment)
         try:
             pushed.append(push_champion(store, experiment, repo, is_private=is_private, token=_token()))
-        except UserError as error:
+            log.info("the champion of %s: %s", experiment, pushed[-1])
+        except UserError as error:  # the others are pushed all the same
             failure = failure_of(error, store.root)
-            if failure is not None and failure[0] == ExitCode.CONNECTION_LOST:
-                raise ConnectionLostError(failure[1]) from error
-            raise AirflowFailException(str(error)) from error
-        log.info("the champion of %s: %s", experiment, pushed[-1])
+            is_lost = failure is not None and failure[0] == ExitCode.CONNECTION_LOST
+            (lost if is_lost else refused).append(f"{experiment}: {error}")
+    if lost:  # tried again; what is there already is not sent twice
+        raise ConnectionLostError(" ".join([*lost, *refused]))
+    if refused:
+        raise AirflowFailException(" ".join(refused))
     return pushed
 
 

@@ -34,7 +34,8 @@ def write_card(store: Store, slug: str, model_id: str, folder: Path) -> None:
 
 def card_text(store: Store, slug: str, model_id: str) -> str:
     """The card: YAML front matter as the Hub reads it, then words and tables for people."""
-    experiment, manifests = load_experiment(store, slug), read_manifests(store, slug)
+    experiment = load_experiment(store, slug).at(int(model_id.split("/")[0]))
+    manifests = read_manifests(store, slug)
     scores, gains, problems = _measured(store, slug, model_id)
     sections = (
         _section("Accuracy", _ACCURACY, ("benchmark", "split", "accuracy, %", "problems"), _score_rows(scores)),

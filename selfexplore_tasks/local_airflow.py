@@ -21,8 +21,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 from selfexplore_tasks.airflow_api import AirflowApi, ApiError
 from selfexplore_tasks.errors import UserError
@@ -115,10 +118,30 @@ class LocalAirflow:
         live = []
         for identity in self.components().values():
             process = identity.find()
-            live += [process] if process is not None else session_members(identity)
+            live += [process] if process is not None else self._left_by(identity)
         end_trees(live, grace_s=STOP_GRACE_S)
         (self.home / "running.json").unlink(missing_ok=True)
         return bool(live)
+
+    def start_ended(self) -> list[str]:
+        """Start again the components that have ended; returns their names, once all are healthy."""
+        state = self.components()
+        ended = [name for name in COMPONENTS if name in state and state[name].find() is None]
+        for name in ended:
+            self.restart(name)
+        if ended:
+            self._wait_until_healthy({name: self.components()[name] for name in COMPONENTS if name in state})
+        return ended
+
+    def _left_by(self, component: ProcessIdentity) -> list[psutil.Process]:
+        """What a component that was killed left in its session; the session's id may be another's by now."""
+        found = []
+        for process in session_members(component.pid):
+            with suppress(psutil.Error):
+                # Not by its environment: Airflow writes the worker's title over that.
+                if Path(process.cwd()) == self.home.resolve():
+                    found.append(process)
+        return found
 
     def environment(self) -> dict[str, str]:
         """This process's environment with our Airflow and nothing of another one."""
@@ -301,6 +324,8 @@ def _up(home: Path, port: int) -> None:
         print("Starting Airflow ...", flush=True)
         airflow = LocalAirflow(home, port)
         airflow.start()
+    elif ended := airflow.start_ended():
+        print(f"Started again, as it had ended: {', '.join(ended)}")
     print(f"Airflow is running: {airflow.address}\n  user      {USER}\n  password  {airflow.password}")
     print(f"  logs      {home / 'components'}\nStop it with `make down`.")
 

@@ -92,15 +92,12 @@ def group_members(group_id: int) -> list[psutil.Process]:
     return found
 
 
-def session_members(leader: ProcessIdentity) -> list[psutil.Process]:
-    """The live processes of the session that a process led, also after its end; none if its id is another's now."""
-    with suppress(psutil.NoSuchProcess):
-        if abs(psutil.Process(leader.pid).create_time() - leader.started_at) >= START_TOLERANCE_S:
-            return []
+def session_members(session_id: int) -> list[psutil.Process]:
+    """The live processes of a session, whose leader may have ended; a zombie counts as gone."""
     found = []
     for process in psutil.process_iter():
         with suppress(ProcessLookupError, psutil.NoSuchProcess):
-            if os.getsid(process.pid) == leader.pid and process.status() != psutil.STATUS_ZOMBIE:
+            if os.getsid(process.pid) == session_id and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
 

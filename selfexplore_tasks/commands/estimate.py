@@ -103,7 +103,7 @@ def _rounds(store: Store, options: argparse.Namespace, recipe: Recipe) -> list[i
     done = None if options.experiment is None else last_round(store, options.experiment)
     rounds = list(range(0 if done is None else done + 1, last + 1))
     if not rounds:
-        raise UserError(f"Experiment {options.experiment!r} has finished round {last}, its last: give larger --rounds.")
+        raise UserError(f"Experiment {options.experiment!r} has finished round {done} already: give larger --rounds.")
     return rounds
 
 

@@ -18,7 +18,7 @@ from selfexplore_tasks.processes import usable_cores
 from selfexplore_tasks.recipe import Recipe
 from selfexplore_tasks.recipe_files import recipe_hash
 from selfexplore_tasks.stages.names import GENERATING_STAGES, SHARDED_STAGES, TRAINING_STAGES, stages_of
-from selfexplore_tasks.store.experiments import experiment_names, load_experiment
+from selfexplore_tasks.store.experiments import Experiment, experiment_names, load_experiment
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.manifests import Manifest, read_manifest
 
@@ -90,18 +90,18 @@ def read_history(store: Store, recipe: Recipe, slug: str | None) -> History:
     bytes_per_row = None
     if slug is not None:
         counts = _prepared_counts(store, slug, counts)
-        observations += _read_experiment(store, slug, recipe, counts, OWN)
+        observations += _read_experiment(store, load_experiment(store, slug), counts, OWN)
         bytes_per_row = _bytes_per_row(store, slug, observations)
     for nearness, name, other in _nearest(store, recipe, slug):
-        other_counts = _prepared_counts(store, name, expected_counts(other.problems))
-        found = _read_experiment(store, name, other, other_counts, nearness)
+        other_counts = _prepared_counts(store, name, expected_counts(other.recipe.problems))
+        found = _read_experiment(store, other, other_counts, nearness)
         if bytes_per_row is None and nearness <= SAME_MODEL:
             bytes_per_row = _bytes_per_row(store, name, found)
         observations += found
     return History(counts, tuple(observations), bytes_per_row)
 
 
-def _nearest(store: Store, recipe: Recipe, slug: str | None) -> list[tuple[int, str, Recipe]]:
+def _nearest(store: Store, recipe: Recipe, slug: str | None) -> list[tuple[int, str, Experiment]]:
     """The other experiments worth reading, the nearest and then the newest first."""
     wanted, model = recipe_hash(recipe), recipe.model.model_dump(mode="json")
     found = []
@@ -114,7 +114,7 @@ def _nearest(store: Store, recipe: Recipe, slug: str | None) -> list[tuple[int, 
         nearness = SAME_RECIPE if content.get("recipe_hash") == wanted else nearness
         found.append((nearness, str(content.get("created_at", "")), name))
     readable = (
-        (nearness, name, _recipe_of(store, name))
+        (nearness, name, _readable(store, name))
         for nearness, _, name in sorted(sorted(found, key=lambda one: one[1], reverse=True), key=lambda one: one[0])
     )
     return list(islice(((nearness, name, other) for nearness, name, other in readable if other), OTHERS_READ))
@@ -128,20 +128,21 @@ def _content(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _recipe_of(store: Store, name: str) -> Recipe | None:
-    """An experiment's recipe; None where another version of the program made it and it is not valid any more."""
+def _readable(store: Store, name: str) -> Experiment | None:
+    """An experiment; None where another version of the program made it and its recipe is not valid any more."""
     try:
-        return load_experiment(store, name).recipe
+        return load_experiment(store, name)
     except (ValidationError, UserError, OSError):
         return None
 
 
 def _read_experiment(
-    store: Store, slug: str, recipe: Recipe, counts: ProblemCounts, nearness: int
+    store: Store, experiment: Experiment, counts: ProblemCounts, nearness: int
 ) -> list[Observation]:
-    parameters = parameter_count(recipe, base_folder(store, slug))
+    parameters = parameter_count(experiment.recipe, base_folder(store, experiment.slug))
     found = []
-    for manifest in _recent_manifests(store, slug):
+    for manifest in _recent_manifests(store, experiment.slug):
+        recipe = experiment.at(manifest.round).recipe
         work = work_of_round(recipe, manifest.round, counts)[manifest.stage]
         items = _items(manifest, recipe, work)
         if items:

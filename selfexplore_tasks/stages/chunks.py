@@ -42,7 +42,7 @@ def work_chunks(
     """
     chunks = [items[start : start + chunk_size] for start in range(0, len(items), chunk_size)]
     paths = [context.part_path(table, first_chunk + number) for number in range(len(chunks))]
-    recipe_hash = context.experiment.recipe_hash
+    recipe_hash = context.recipe_hash
     already = sum(
         len(chunk) for chunk, path in zip(chunks, paths, strict=True) if is_done(path, recipe_hash=recipe_hash)
     )

@@ -46,7 +46,11 @@ class StageContext:
     @property
     def recipe(self) -> Recipe:
         """The recipe as it holds in this round."""
-        return self.experiment.recipe.for_round(self.round_number)
+        return self.experiment.at(self.round_number).recipe.for_round(self.round_number)
+
+    @property
+    def recipe_hash(self) -> str:
+        return self.experiment.at(self.round_number).recipe_hash
 
     @property
     def slug(self) -> str:
@@ -159,7 +163,7 @@ class StageContext:
         path = self.part_path(table, chunk)
         content = rows if isinstance(rows, pa.Table) else to_table(table, rows)
         seconds = time.monotonic() - self.started
-        write_part(path, content, recipe_hash=self.experiment.recipe_hash, seconds=seconds)
+        write_part(path, content, recipe_hash=self.recipe_hash, seconds=seconds)
         return path
 
     @contextmanager
@@ -202,7 +206,7 @@ class StageContext:
             experiment=self.slug,
             round=self.round_number,
             stage=self.stage,
-            recipe_hash=self.experiment.recipe_hash,
+            recipe_hash=self.recipe_hash,
             seed=self.recipe.seed,
             started_at=self.started_at,
             finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"),

@@ -19,7 +19,7 @@ from pathlib import Path
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.stages.names import AFTER_A_ROUND, stages_of
 from selfexplore_tasks.store.champions import GATE, champion_history, refresh_link
-from selfexplore_tasks.store.experiments import load_experiment
+from selfexplore_tasks.store.experiments import Experiment, load_experiment
 from selfexplore_tasks.store.files import write_json
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.locks import live_stages, stage_lock
@@ -45,11 +45,12 @@ def redo_stage(store: Store, slug: str, round_number: int, stage: str) -> None:
 
     Raises:
         UserError: there is no such stage; the round has a successor; the experiment is live; a forgotten stage was
-            imported, or trained a model that a person made champion; housekeeping removed a model it needs.
+            imported, or trained a model that a person made champion; housekeeping removed a model it needs; a fork
+            took the round over and has another recipe.
     """
     from selfexplore_tasks.stages.registry import check_stage
 
-    load_experiment(store, slug)
+    _check_own_round(load_experiment(store, slug), round_number)
     check_stage(stage, round_number, 1)
     with redo_lock(store, slug), _alone(store, slug, round_number, stage):
         _check_no_successor(store, slug, round_number, stage)
@@ -114,6 +115,15 @@ def dependent_stages(round_number: int, stage: str) -> tuple[str, ...]:
     return (*stages[stages.index(stage) :], *AFTER_A_ROUND)
 
 
+def _check_own_round(experiment: Experiment, round_number: int) -> None:
+    origin = experiment.forked_from
+    if origin is not None and experiment.at(round_number).recipe_hash != experiment.recipe_hash:
+        raise UserError(
+            f"Round {round_number} of {experiment.slug!r} was made with the recipe of {origin.experiment!r}, which the "
+            f"fork changed: fork from round {round_number - 1} to do it anew."
+        )
+
+
 def _check_no_successor(store: Store, slug: str, round_number: int, stage: str) -> None:
     """Manifests of a later round, or only chunks and checkpoints: they were made with this round's champion."""
     begun = {manifest.round for manifest in read_manifests(store, slug)}
@@ -151,11 +161,12 @@ def _check_models(store: Store, slug: str, round_number: int, stage: str) -> Non
     stages = stages_of(round_number)
     for earlier in stages[: stages.index(stage)]:
         manifest = read_manifest(store, slug, round_number, earlier)
-        made = manifest is not None and "start_model_id" in manifest.notes
-        for name in MODELS.get(earlier, ()) if made else ():
-            if not store.model_dir(slug, f"{round_number}/{name}").is_dir():
+        if manifest is None or "start_model_id" not in manifest.notes:
+            continue  # it trained nothing
+        for model_id in manifest.notes.get("models", [manifest.notes.get("model_id")]):
+            if not store.model_dir(slug, model_id).is_dir():
                 raise UserError(
-                    f"Stage {stage} of round {round_number} of {slug!r} needs the model {round_number}/{name}, which "
+                    f"Stage {stage} of round {round_number} of {slug!r} needs the model {model_id}, which "
                     f"housekeeping removed (retention.keep_rounds): redo stage {earlier}, which trains it."
                 )
 

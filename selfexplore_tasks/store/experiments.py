@@ -16,6 +16,8 @@ from selfexplore_tasks.store.home import Store, check_slug
 from selfexplore_tasks.store.locks import live_stages
 from selfexplore_tasks.store.manifests import installed_versions
 
+SHOWN_FIELDS = 5
+
 
 @dataclass(frozen=True)
 class ForkPoint:
@@ -26,14 +28,31 @@ class ForkPoint:
 
 
 @dataclass(frozen=True)
+class EarlierRecipe:
+    """What a fork's rounds up to ``until`` were made with, where the fork changed it."""
+
+    until: int
+    recipe: Recipe
+    recipe_hash: str
+
+
+@dataclass(frozen=True)
 class Experiment:
-    """One experiment as stored in ``experiments/<slug>.json``."""
+    """One experiment as stored in ``experiments/<slug>.json``; ``earlier`` in order of rounds."""
 
     slug: str
     recipe: Recipe
     recipe_hash: str
     created_at: str
     forked_from: ForkPoint | None = None
+    earlier: tuple[EarlierRecipe, ...] = ()
+
+    def at(self, round_number: int) -> Experiment:
+        """The experiment with the recipe that a round was, or will be, made with."""
+        for one in self.earlier:
+            if round_number <= one.until:
+                return replace(self, recipe=one.recipe, recipe_hash=one.recipe_hash)
+        return self
 
 
 def open_experiment(
@@ -83,6 +102,10 @@ def load_experiment(store: Store, slug: str) -> Experiment:
         recipe_hash=content["recipe_hash"],
         created_at=content["created_at"],
         forked_from=ForkPoint(**content["forked_from"]) if content.get("forked_from") else None,
+        earlier=tuple(
+            EarlierRecipe(one["until"], Recipe.model_validate(one["recipe"]), one["recipe_hash"])
+            for one in content.get("earlier", ())
+        ),
     )
 
 
@@ -123,6 +146,10 @@ def save_experiment(store: Store, experiment: Experiment) -> Experiment:
         "recipe_hash": experiment.recipe_hash,
         "created_at": experiment.created_at,
         "forked_from": asdict(experiment.forked_from) if experiment.forked_from else None,
+        "earlier": [
+            {"until": one.until, "recipe": one.recipe.model_dump(mode="json"), "recipe_hash": one.recipe_hash}
+            for one in experiment.earlier
+        ],
         "versions": installed_versions(),
     }
     write_json(store.experiment_file(experiment.slug), content)
@@ -148,22 +175,31 @@ def _check_same_recipe(stored: Experiment, recipe: Recipe) -> None:
     fields = changed_fields(stored.recipe, recipe)
     if not fields:
         return
+    shown = ", ".join(fields[:SHOWN_FIELDS])
+    more = f" and {len(fields) - SHOWN_FIELDS} more" if len(fields) > SHOWN_FIELDS else ""
     raise UserError(
-        f"Experiment {stored.slug!r} was made with another recipe (different: {', '.join(fields)}): "
-        "choose another experiment name, or delete it with `selfexplore experiments delete`."
+        f"Experiment {stored.slug!r} was made with another recipe (different: {shown}{more}): "
+        "choose another experiment name, go another way from a finished round with `selfexplore experiments fork "
+        f"{stored.slug} --round R --as NEW --set KEY=VALUE`, or delete it with `selfexplore experiments delete`."
     )
+
+
+def check_means(recipe: Recipe) -> None:
+    """Raise UserError if the recipe's engine or trackers cannot be used here."""
+    from selfexplore_tasks.engines.select import check_engine
+    from selfexplore_tasks.training.reporters import check_reporters
+
+    check_engine(recipe.engine.kind)
+    check_reporters(recipe.report_to)
 
 
 def _check_inputs(recipe: Recipe) -> None:
     """Look at the model and every problem before anything is written."""
-    from selfexplore_tasks.engines.select import check_engine
     from selfexplore_tasks.problems.splits import load_problems
     from selfexplore_tasks.training.base_model import check_model
-    from selfexplore_tasks.training.reporters import check_reporters
 
     check_model(recipe.model)
-    check_engine(recipe.engine.kind)
-    check_reporters(recipe.report_to)
+    check_means(recipe)
     problems, _ = load_problems(recipe.problems, seed=recipe.seed, answer_phrase=recipe.prompt.answer_phrase)
     if recipe.sft is not None and all(problem.gold_rationale is None for problem in problems):
         raise UserError(

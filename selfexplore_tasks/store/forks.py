@@ -18,8 +18,10 @@ from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.recipe_files import change_recipe, changed_fields, recipe_hash
 from selfexplore_tasks.store.champions import copy_choices, link_champion, refresh_link
 from selfexplore_tasks.store.experiments import (
+    EarlierRecipe,
     Experiment,
     ForkPoint,
+    check_means,
     delete_rounds,
     fork_marker,
     load_experiment,
@@ -34,8 +36,9 @@ UNFINISHED = shutil.ignore_patterns("*.partial", "*.replaced", ".*.tmp")
 NO_HARD_LINKS = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS)
 
 
-# What round 0 was made of, and how every text was prompted: another value would contradict the rows there are.
-FIXED_SECTIONS = ("problems", "model", "prompt", "sft")
+# What round 0 was made of, how every text was prompted, and how champions were measured: rows made under another value
+# could not be compared with those there are.
+FIXED_SECTIONS = ("problems", "model", "prompt", "sft", "evaluate", "grading")
 
 
 def fork_experiment(
@@ -46,8 +49,8 @@ def fork_experiment(
     A fork that is killed is seen by no reader, and the same call begins it anew.
 
     Args:
-        overrides: dotted recipe fields that hold from the next round on, e.g. ``{"dpo.beta": 0.2}``; column
-            ``recipe_hash`` of view ``stages`` tells which stages were made before.
+        overrides: dotted recipe fields that hold from the next round on, e.g. ``{"dpo.beta": 0.2}``; `Experiment.at`
+            tells what held before.
 
     Raises:
         UserError: no such experiment, the round is not finished, the new name is taken or no name, a bad value, or a
@@ -61,6 +64,8 @@ def fork_experiment(
         raise UserError(
             f"A fork cannot change {fixed[0]}: its rounds up to {round_number} rest on it. Start a new experiment."
         )
+    if overrides:
+        check_means(recipe)
     if read_manifest(store, slug, round_number, "summarize") is None:
         raise UserError(f"Round {round_number} of {slug!r} is not finished: fork an earlier one, or wait for it.")
     with stage_lock(store, new_slug, round_number=0, stage="fork", shard=0):
@@ -78,11 +83,21 @@ def fork_experiment(
         copy_choices(store, slug, new_slug, up_to=round_number)
         link_champion(store, new_slug)
         created_at = datetime.now(UTC).isoformat(timespec="seconds")
-        own = Experiment(new_slug, recipe, recipe_hash(recipe), created_at, ForkPoint(slug, round_number))
+        own = Experiment(
+            *(new_slug, recipe, recipe_hash(recipe), created_at, ForkPoint(slug, round_number)),
+            _earlier(origin, round_number, recipe_hash(recipe)),
+        )
         save_experiment(store, own)
         fork_marker(store, new_slug).unlink()
     refresh_link(store, new_slug)
     return own
+
+
+def _earlier(origin: Experiment, round_number: int, new_hash: str) -> tuple[EarlierRecipe, ...]:
+    """Under which recipes the rounds were made that the fork takes over, where not under its own."""
+    last = origin.at(round_number)
+    own = () if last.recipe_hash == new_hash else (EarlierRecipe(round_number, last.recipe, last.recipe_hash),)
+    return (*(one for one in origin.earlier if one.until < round_number), *own)
 
 
 def _share_parts(store: Store, manifest: Manifest, new_slug: str) -> None:

@@ -49,7 +49,7 @@ def licence_warning(sources: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class DataCard:
-    """What the card says. ``made_by`` is the manifest of the stage that made the pairs."""
+    """What the card says. ``made_by`` is the manifest of the stage that made the pairs, by ``experiment``'s recipe."""
 
     experiment: Experiment
     made_by: Manifest

@@ -85,7 +85,7 @@ def export_pairs(
     elif form == "parquet":
         writers = {output: lambda path: pq.write_table(table, path)}
     else:
-        card = DataCard(context.experiment, made_by, kind, table.num_rows, tuple(sources), DATA_FILE)
+        card = DataCard(context.experiment.at(made_by.round), made_by, kind, table.num_rows, tuple(sources), DATA_FILE)
         writers = {
             output / DATA_FILE: lambda path: pq.write_table(table, path),
             output / CARD_FILE: lambda path: _write_text(path, card.text()),

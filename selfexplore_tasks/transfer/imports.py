@@ -140,7 +140,7 @@ def commit_import(
         for rows in batches:
             # Not the stage's own part names: after a kill, a run of the stage would take them for chunks it has drawn.
             path = folder / part_name(f"{context.stage}_import", len(paths))
-            write_part(path, to_table(table, rows), recipe_hash=context.experiment.recipe_hash, seconds=0.0)
+            write_part(path, to_table(table, rows), recipe_hash=context.recipe_hash, seconds=0.0)
             paths.append(path)
             row_count += len(rows)
         notes = {"model_id": context.imported_id, **file.notes(), "left_out": dict(left_out.counts)}

@@ -49,6 +49,8 @@ final as (
         tallies.rollout_count / tallies.rationale_count as rollouts_per_rationale,
         case
             when explorers.explorer_id like '%/imported' then null
+            -- A fork's rounds from before it were explored with another recipe.
+            when explored.recipe_hash <> experiments.recipe_hash then null
             else (experiments.recipe ->> '$.explore.k')::integer
         end as k,
         explorers.explorer_id,
@@ -56,6 +58,11 @@ final as (
         case when tallies.is_total then explorers.token_count end as token_count
     from tallies
     inner join experiments on tallies.experiment = experiments.experiment
+    left join stages as explored
+        on
+            tallies.experiment = explored.experiment
+            and tallies.round = explored.round
+            and explored.stage = 'explore'
     left join explorers
         on
             tallies.experiment = explorers.experiment

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import sqlite3
 import time
 from collections.abc import Callable
@@ -87,7 +86,7 @@ def _kill_until_done(
         done = last_round(store, slug)
         reason = None if done is None else reason_to_end(store, slug, done)
         assert reason is None, f"the experiment ended before {len(order)} kills: {reason}"
-        for stage in _running_stages(slug):
+        for stage in _running_stages(store, slug):
             label = _label(stage)
             if label not in disturbed and _disturb(airflow, order[-1], stage, source):
                 disturbed.add(label)
@@ -106,7 +105,10 @@ def _disturb(airflow: LocalAirflow, victim: Victim, stage: psutil.Process, sourc
             time.sleep(OUTAGE_S)
             database.execute("rollback")
     else:
-        os.kill(airflow.components()[victim].pid, signal.SIGKILL)
+        process = airflow.components()[victim].find()
+        if process is None:
+            return False
+        process.kill()
         time.sleep(OUTAGE_S if victim == "api-server" else source.uniform(0.0, 5.0))
     return True
 
@@ -128,13 +130,14 @@ def _kill_worker(stage: psutil.Process, scheduler: int) -> bool:
     return False
 
 
-def _running_stages(slug: str) -> list[psutil.Process]:
-    """Processes of stages of the experiment; the guards above them have the same arguments behind their own."""
+def _running_stages(store: Store, slug: str) -> list[psutil.Process]:
+    """Processes of stages of the experiment in this store; a guard above has the same arguments behind its own."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             command = process.cmdline()
-            if command[1:4] == ["-m", "selfexplore_tasks", "stage"] and slug in command:
+            is_stage = command[1:4] == ["-m", "selfexplore_tasks", "stage"] and slug in command
+            if is_stage and process.environ().get("SELFEXPLORE_HOME") == str(store.root):
                 found.append(process)
     return found
 

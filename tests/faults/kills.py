@@ -3,6 +3,7 @@
     python tests/faults/kills.py --kills 90 --airflow-kills 10 --seed 0          # `make test-faults`
 
 Kills are SIGKILL at seeded moments, spread over every stage; rounds follow each other until all kills have happened.
+Outages (of Airflow's API server, of its database) count among them at the end.
 """
 
 from __future__ import annotations

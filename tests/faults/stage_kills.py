@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -134,6 +133,6 @@ def _kill(launcher: subprocess.Popen[bytes], victim: Victim) -> bool:
     killed = False
     for process in chosen:
         with suppress(psutil.NoSuchProcess):
-            os.kill(process.pid, signal.SIGKILL)
+            process.kill()
             killed = True
     return killed

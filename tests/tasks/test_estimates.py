@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,7 @@ from selfexplore_tasks.stages.registry import run_stage
 from selfexplore_tasks.store.catalogue import SQL_DIR
 from selfexplore_tasks.store.experiments import Experiment, load_experiment
 from selfexplore_tasks.store.files import write_json
+from selfexplore_tasks.store.forks import fork_experiment
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.manifests import Manifest, read_manifest, write_manifest
 from selfexplore_tasks.store.select import select
@@ -364,7 +366,7 @@ def test_the_command(
     [
         ([], "Give a recipe"),
         ([TINY, "--experiment", "mini"], "not both"),
-        (["--experiment", "mini", "--rounds", "1"], "has finished round 1, its last: give larger --rounds"),
+        (["--experiment", "mini", "--rounds", "1"], "has finished round 1 already: give larger --rounds"),
         ([TINY, "--rounds", "-1"], "--rounds must be 0 or more"),
         (["--experiment", "none"], "'none' does not exist"),
     ],
@@ -379,3 +381,12 @@ def test_bad_input(
     monkeypatch.setenv("SELFEXPLORE_HOME", str(finished_store.root))
     assert main(["estimate", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_fork_that_draws_half_is_expected_to_take_half(finished_store: Store, tmp_path: Path) -> None:
+    store = Store(Path(shutil.copytree(finished_store.root, tmp_path / "store", symlinks=True)))
+    half = fork_experiment(store, "mini", 1, "half", {"sample.n": 2})
+    as_before, fewer = (
+        estimate_round(store, one, 2).tokens["sample"] for one in (load_experiment(store, "mini"), half)
+    )
+    assert fewer == pytest.approx(as_before / 2, rel=0.01)

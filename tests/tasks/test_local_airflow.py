@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from selfexplore_tasks.errors import UserError
@@ -92,3 +93,33 @@ def test_a_process_id_that_belongs_to_somebody_else_now_is_not_ours(tmp_path: Pa
     (tmp_path / "running.json").write_text(json.dumps(state), encoding="utf-8")
     assert running(tmp_path) is None
     assert not LocalAirflow(tmp_path, 1).stop()
+
+
+LEADER = """
+import subprocess, sys
+print(subprocess.Popen(["sleep", "600"], cwd=sys.argv[1]).pid, flush=True)
+"""
+
+
+@pytest.mark.parametrize(("is_ours", "is_ended"), [(True, True), (False, False)])
+def test_what_a_killed_component_left_ends_and_a_strangers_process_does_not(
+    tmp_path: Path, is_ours: bool, is_ended: bool
+) -> None:
+    home, elsewhere = tmp_path / "airflow", tmp_path / "elsewhere"
+    home.mkdir()
+    elsewhere.mkdir()
+    folder = home if is_ours else elsewhere
+    leader = subprocess.Popen(
+        [sys.executable, "-c", LEADER, str(folder)], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert leader.stdout is not None
+    left = psutil.Process(int(leader.stdout.readline()))
+    leader.wait()
+    content = {"port": 1, "components": {"scheduler": [leader.pid, 12345.0]}}
+    (home / "running.json").write_text(json.dumps(content), encoding="utf-8")
+    try:
+        assert LocalAirflow(home, 1).stop() is is_ended
+        assert left.is_running() is not is_ended
+    finally:
+        if left.is_running():
+            left.kill()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,15 @@ def test_a_stage_whose_model_was_pruned_names_the_stage_that_trains_it(store: St
     redo_stage(store, SLUG, 1, "gate")
     redo_stage(store, SLUG, 1, "rft")
     assert snapshot(store)["manifests"] == {"sample", "rft_set"}
+
+
+def test_an_arm_that_was_never_trained_is_not_missed(store: Store) -> None:
+    arms = read_manifest(store, SLUG, 1, "arms")
+    assert arms is not None
+    write_manifest(store, replace(arms, notes={**arms.notes, "models": ["1/continued_rft"]}))
+    shutil.rmtree(store.model_dir(SLUG, "1/outcome_dpo"))
+    redo_stage(store, SLUG, 1, "evaluate")
+    assert "evaluate" not in snapshot(store)["manifests"]
 
 
 def test_round_0_can_be_forgotten_with_its_base_model(store: Store) -> None:

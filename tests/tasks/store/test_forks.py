@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.report import query_rows
+from selfexplore_tasks.stages.redo import redo_stage
 from selfexplore_tasks.stages.registry import run_stage
 from selfexplore_tasks.store.champions import champion, champion_history, set_champion
 from selfexplore_tasks.store.experiments import (
@@ -26,6 +28,7 @@ from selfexplore_tasks.store.experiments import (
 from selfexplore_tasks.store.forks import fork_experiment
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.schemas import TABLES
+from selfexplore_tasks.transfer.exports import export_pairs
 
 # Counts what changes the file system below the store, and dies like a killed process at the given count.
 KILLED_FORK = """
@@ -118,11 +121,32 @@ def test_a_fork_with_another_recipe_goes_another_way(store: Store) -> None:
     run_stage(store, "fork", "sample", round_number=1)
     counts = query_rows(store, ["fork"], "select count(*) as n from rationales group by problem_id")
     assert {row["n"] for row in counts} == {2}
+    assert (fork.at(0), fork.at(1)) == (replace(fork, recipe=origin.recipe, recipe_hash=origin.recipe_hash), fork)
+    assert load_experiment(store, "fork") == fork
     hashes = {(row["round"], row["recipe_hash"]) for row in query_rows(store, ["fork"], "from stages")}
     assert hashes == {(0, origin.recipe_hash), (1, fork.recipe_hash)}
 
 
+def test_what_was_made_before_a_fork_keeps_its_recipe(store: Store, tmp_path: Path) -> None:
+    changes = {"pairs.rejected": "remainder", "explore.k": 9, "steps.max_steps": 1, "dpo.beta": 0.33}
+    fork_experiment(store, "mini", 1, "fork", changes)
+    origin = load_experiment(store, "mini")
+    card = store.champion_link("fork").joinpath("README.md").read_text(encoding="utf-8")
+    assert origin.recipe_hash in card and "0.33" not in card
+    export_pairs(store, "fork", kind="granular", form="hub-folder", output=tmp_path / "pairs", round_number=1)
+    data_card = (tmp_path / "pairs" / "README.md").read_text(encoding="utf-8")
+    assert origin.recipe_hash in data_card and "with all that follows" not in data_card
+    assert query_rows(store, ["fork"], "select distinct k from pit_accuracy") in ([], [{"k": None}])
+    with pytest.raises(UserError, match="which the fork changed: fork from round 0"):
+        redo_stage(store, "fork", 1, "explore")
+    again = fork_experiment(store, "fork", 0, "again", {"dpo.beta": 0.5})
+    assert [one.until for one in again.earlier] == [0]
+    assert again.at(0).recipe == origin.recipe
+
+
 CHANGED = {
+    "evaluate.max_new_tokens": (20, "cannot change evaluate.max_new_tokens"),
+    "report_to": (["wandb"], "wandb"),
     "problems.dev_count": (7, "cannot change problems.dev_count: its rounds up to 1 rest on it"),
     "sft.epochs": (3, "cannot change sft.epochs"),
     "dpo.beta": (-1, "dpo.beta"),
