@@ -55,7 +55,7 @@ def run_with_kills(
 
     Args:
         seconds: how long each stage takes undisturbed, the start of Python included.
-        rounds: the last round at the latest, even if kills are left; None: as many as it takes.
+        rounds: the last round, over whose stages the kills are spread; None: as many rounds as the kills take.
     """
     source = random.Random(seed)
     subject.open(store)
@@ -63,11 +63,15 @@ def run_with_kills(
     while True:
         stages = stages_of(round_number)
         for place, stage in enumerate(stages):
-            # Spread over the stages that are left of this round, two at least for one that works long.
-            share = max(1, min(3, tally.left // (len(stages) - place) + 1))
-            kills = min(share, tally.left)
+            if rounds is None:
+                # Over the stages that are left of this round, two at least for one that works long.
+                kills = min(max(1, min(3, tally.left // (len(stages) - place) + 1)), tally.left)
+            else:
+                later = sum(len(stages_of(number)) for number in range(round_number + 1, rounds + 1))
+                whole, part = divmod(tally.left / (len(stages) - place + later), 1)
+                kills = int(whole) + (source.random() < part)
             _run_stage(store, subject, stage, round_number, kills, tally, source, seconds.get(stage, 3.0))
-        if not tally.left or round_number == rounds:
+        if round_number == rounds or (rounds is None and not tally.left):
             return round_number
         round_number += 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -153,6 +154,15 @@ def timed_grade(grader: Grader, request: GradeRequest) -> tuple[float, str]:
     return time.monotonic() - started, grade.reason
 
 
+def command_lines(processes: set[psutil.Process]) -> list[list[str]]:
+    """Of the processes that live: one that has just ended has none."""
+    lines = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            lines.append(process.cmdline())
+    return [line for line in lines if line]
+
+
 def grade_all(count: int, folder: Path, timeout_s: float = 5.0) -> list[tuple[float, str, str]]:
     """Grade ``count`` texts one by one; return (seconds, reason, begin of the text) of each, slowest first."""
     timed = []
@@ -168,8 +178,8 @@ def grade_all(count: int, folder: Path, timeout_s: float = 5.0) -> list[tuple[fl
                 seconds, reason = timed_grade(grader, request)
             timed.append((seconds, reason, text[:80]))
             if number % 50 == 0:
-                children = set(me.children(recursive=True)) - before
-                assert all("selfexplore_tasks.grading.worker" in child.cmdline() for child in children)
+                lines = command_lines(set(me.children(recursive=True)) - before)
+                assert all("selfexplore_tasks.grading.worker" in line for line in lines)
         for prediction, gold in (("2", "2"), ("1+x", "x+1")):
             (after,) = grader.grade([GradeRequest(f"The answer is {prediction}", gold, "stop")])
             assert after.verdict == "correct"
