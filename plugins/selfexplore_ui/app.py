@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import duckdb
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from selfexplore_tasks.errors import UserError
-from selfexplore_tasks.pages.reader import NotFound
-from selfexplore_ui import console_api, control_api, pages_api, recipes_api, site
+from selfexplore_tasks.pages.snapshot import NotFound, Unreadable
+from selfexplore_ui import console_api, control_api, me_api, pages_api, recipes_api, site
 from selfexplore_ui.security import Guard, may_view, same_site
 
 DESCRIPTION = """What Self-Explore's rounds did: experiments, problems, comparisons, SQL.
@@ -20,6 +22,27 @@ DESCRIPTION = """What Self-Explore's rounds did: experiments, problems, comparis
 Log in as for Airflow's own API: a bearer token of `POST /auth/token`, or the session's cookie. Shares are 0 to 1, times
 are seconds. An error is `{"detail": "one sentence"}`.
 """
+
+
+class Refusal(BaseModel):
+    """Why there is no answer, in one sentence."""
+
+    detail: str
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Refusal, "description": why}
+    for status, why in {
+        400: "What was asked for makes no sense; the sentence says why.",
+        401: "Nobody is logged in.",
+        403: "The user may not do this, or a POST comes from another site.",
+        404: "There is no such experiment, round, problem or recipe.",
+        409: "The experiment's state does not allow it.",
+        422: "A parameter or the body is malformed.",
+        503: "The experiment cannot be read now, or too many requests wait: try again.",
+    }.items()
+}
+"""How the routes refuse, for the description of the API."""
 
 log = logging.getLogger(__name__)
 
@@ -36,14 +59,15 @@ def create_app() -> FastAPI:
         redirect_slashes=False,
     )
     app.include_router(site.shell)
-    viewing = [may_view]
-    app.include_router(pages_api.router, prefix="/api", dependencies=viewing)
-    app.include_router(recipes_api.router, prefix="/api", dependencies=viewing)
-    app.include_router(console_api.router, prefix="/api", dependencies=viewing)
-    app.include_router(control_api.router, prefix="/api", dependencies=[*viewing, same_site])
+    viewing, answers = [may_view], {status: REFUSALS[status] for status in REFUSALS if status != 409}
+    for router in (me_api.router, pages_api.router, site.reports, recipes_api.router, console_api.router):
+        app.include_router(router, prefix="/api", dependencies=viewing, responses=answers)
+    app.include_router(control_api.router, prefix="/api", dependencies=[*viewing, same_site], responses=REFUSALS)
     app.include_router(site.router, dependencies=viewing)
     app.add_middleware(Guard)
     app.add_exception_handler(NotFound, _not_found)
+    app.add_exception_handler(Unreadable, _unreadable)
+    app.add_exception_handler(FileNotFoundError, _unreadable)
     app.add_exception_handler(UserError, _user_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
@@ -79,7 +103,8 @@ async def _http_error(_: Request, error: Exception) -> JSONResponse:
 
 async def _unreadable(_: Request, error: Exception) -> JSONResponse:
     log.error("the store could not be read", exc_info=error)
-    return _error(503, "The tables changed while they were read, or memory ran out: try again.")
+    said = isinstance(error, Unreadable)
+    return _error(503, str(error) if said else "The store changed while it was read, or memory ran out: try again.")
 
 
 async def _failed(_: Request, error: Exception) -> JSONResponse:

@@ -9,26 +9,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter, Response
-from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
-from starlette.background import BackgroundTask
 
-from selfexplore_tasks.console.errors import QueryRefused
+from selfexplore_tasks.console.errors import ConsoleBusy, QueryRefused
 from selfexplore_tasks.console.history import HistoryEntry, append_history, read_history
 from selfexplore_tasks.console.limits import QUERY_CHARACTERS
-from selfexplore_tasks.console.run import download, run_query_json
+from selfexplore_tasks.console.run import download, run_query_json, warm
+from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.pages.model import QueryError, QueryResult, ReadyQuery, ViewDoc
 from selfexplore_tasks.store.documentation import ready_queries, view_docs
 from selfexplore_ui import sources
 from selfexplore_ui.security import UserName, same_site
+from selfexplore_ui.sent_file import SentFile
+from selfexplore_ui.turns import DOWNLOADS, QUERIES
 from selfexplore_ui.workers import CONSOLE, PAGES
 
 router = APIRouter(tags=["sql"])
 
 MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
+REFUSALS: dict[int | str, dict[str, Any]] = {400: {"model": QueryError}, 503: {"model": QueryError}}
 ROW_COUNT = re.compile(rb'"row_count": ?(\d+)')
 TAIL = 200
 """Bytes at the end of an answer in which its number of rows stands: it is not read as a whole."""
@@ -50,7 +52,8 @@ class Download(Query):
 @router.get("/sql/schema")
 @PAGES.json
 def schema() -> list[ViewDoc]:
-    """Tables and views with every column."""
+    """Tables and views with every column: what the console asks for first, so that its first query need not wait."""
+    warm()
     return _documentation()
 
 
@@ -68,41 +71,50 @@ def history(who: UserName) -> list[HistoryEntry]:
     return read_history(sources.reader().store, who)
 
 
-@router.post("/sql", dependencies=[same_site], response_model=QueryResult, responses={400: {"model": QueryError}})
-@CONSOLE.file
-def run(query: Query, who: UserName) -> Response:
+@router.post("/sql", dependencies=[same_site], response_model=QueryResult, responses=REFUSALS)
+async def run(query: Query, who: UserName) -> Response:
     """Run one SELECT, DESCRIBE, SUMMARIZE or EXPLAIN."""
-    store = sources.reader().store
     try:
-        with _on_record(who, query.query) as rows:
-            answer = run_query_json(store, query.experiments, query.query)
-            found = ROW_COUNT.search(answer[-TAIL:])
-            rows.append(int(found[1]) if found else 0)
+        async with QUERIES.of(who):
+            return await _answer(query, who)
     except QueryRefused as refused:
         return _refusal(refused)
+
+
+@CONSOLE.file
+def _answer(query: Query, who: str) -> Response:
+    with _on_record(who, query.query) as rows:
+        answer = run_query_json(sources.reader().store, query.experiments, query.query)
+        found = ROW_COUNT.search(answer[-TAIL:])
+        rows.append(int(found[1]) if found else 0)
     return Response(answer, media_type="application/json")
 
 
-@router.post(
-    "/sql/download", dependencies=[same_site], response_class=FileResponse, responses={400: {"model": QueryError}}
-)
-@CONSOLE.file
-def run_to_file(query: Download, who: UserName) -> Response:
-    """Run a statement and send its answer as a file."""
-    folder = tempfile.TemporaryDirectory(prefix="selfexplore-")
-    target = Path(folder.name) / f"answer.{query.format}"
+@router.post("/sql/download", dependencies=[same_site], status_code=200, response_class=SentFile, responses=REFUSALS)
+async def run_to_file(query: Download, who: UserName) -> Response:
+    """Run a statement and send its answer as a file; `X-Selfexplore-Cut` is the number of rows it was cut to."""
     try:
+        async with QUERIES.of(who):
+            with DOWNLOADS.unless_sent(who):
+                return await _file(query, who)
+    except QueryRefused as refused:
+        return _refusal(refused)
+
+
+@CONSOLE.file
+def _file(query: Download, who: str) -> Response:
+    with tempfile.TemporaryDirectory(prefix="selfexplore-") as folder:
+        target = Path(folder) / f"answer.{query.format}"
         with _on_record(who, query.query) as rows:
             written = download(sources.reader().store, query.experiments, query.query, query.format, target)
             rows.append(written.row_count)
-    except QueryRefused as refused:
-        folder.cleanup()
-        return _refusal(refused)
-    except BaseException:
-        folder.cleanup()
-        raise
-    sent = BackgroundTask(folder.cleanup)
-    return FileResponse(target, media_type=MEDIA_TYPES[query.format], filename=target.name, background=sent)
+        headers = {
+            "Content-Type": MEDIA_TYPES[query.format],
+            "Content-Disposition": f'attachment; filename="{target.name}"',
+        }
+        if written.is_cut:
+            headers["X-Selfexplore-Cut"] = str(written.row_count)
+        return SentFile(target, headers, lambda: DOWNLOADS.end(who))
 
 
 @cache
@@ -117,8 +129,8 @@ def _on_record(who: str, sql: str) -> Iterator[list[int]]:
     begun, rows, error = time.monotonic(), list[int](), None
     try:
         yield rows
-    except QueryRefused as refused:
-        error = str(refused)
+    except Exception as failed:
+        error = str(failed) if isinstance(failed, UserError) else "This failed; the api-server's log says why."
         raise
     finally:
         append_history(
@@ -132,4 +144,5 @@ def _on_record(who: str, sql: str) -> Iterator[list[int]]:
 
 
 def _refusal(refused: QueryRefused) -> Response:
-    return Response(refused.record().model_dump_json(), 400, media_type="application/json")
+    status = 503 if isinstance(refused, ConsoleBusy) else 400
+    return Response(refused.record().model_dump_json(), status, media_type="application/json")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from fastapi import APIRouter, HTTPException
@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.pages.experiments import experiment_row
 from selfexplore_tasks.pages.model import ExperimentRow
-from selfexplore_tasks.pages.reader import NotFound
+from selfexplore_tasks.pages.snapshot import NotFound
 from selfexplore_tasks.store import control
 from selfexplore_tasks.store.forks import fork_experiment
 from selfexplore_ui import sources
@@ -46,18 +46,15 @@ class Changed(BaseModel):
 @CHANGES.json
 def pause(experiment: Slug, reason: Reason, who: UserName) -> Changed:
     """Let the round under way finish, and no other start."""
-    with _refused_as_conflict(experiment):
-        control.pause(sources.reader().store, experiment, who=who, why=reason.why)
-    return _changed(experiment, f"{experiment} pauses after the round under way.")
+    return _decide(control.pause, experiment, reason, who, f"{experiment} pauses after the round under way.")
 
 
 @router.post("/experiments/{experiment}/resume")
 @CHANGES.json
 def resume(experiment: Slug, reason: Reason, who: UserName) -> Changed:
     """Let an experiment go on after a pause or a cancellation."""
-    with _refused_as_conflict(experiment):
-        control.resume(sources.reader().store, experiment, who=who, why=reason.why)
-    return _changed(experiment, f"{experiment} may go on: trigger it again where nothing is queued.")
+    message = f"{experiment} may go on: trigger it again where nothing is queued."
+    return _decide(control.resume, experiment, reason, who, message)
 
 
 @router.post("/experiments/{experiment}/cancel")
@@ -78,6 +75,12 @@ def fork(experiment: Slug, wanted: Fork, who: UserName) -> Changed:
         fork_experiment(sources.reader().store, experiment, wanted.round, wanted.new_name)
     after = f"as {experiment} after round {wanted.round}"
     return _changed(wanted.new_name, f"{wanted.new_name} begins with round {wanted.round + 1}, {after}.")
+
+
+def _decide(act: Callable[..., control.Control], experiment: str, reason: Reason, who: str, message: str) -> Changed:
+    with _refused_as_conflict(experiment):
+        act(sources.reader().store, experiment, who=who, why=reason.why)
+    return _changed(experiment, message)
 
 
 @contextmanager

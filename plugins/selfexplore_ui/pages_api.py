@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, HTTPException, Path, Query
-from pydantic import BaseModel
+from fastapi import APIRouter, HTTPException, Path, Query, Response
+from pydantic import BaseModel, TypeAdapter
 
 from selfexplore_tasks.pages.compare import compare_page
 from selfexplore_tasks.pages.experiment import experiment_page
 from selfexplore_tasks.pages.experiments import experiment_rows
-from selfexplore_tasks.pages.model import ComparePage, ExperimentPage, ExperimentRow, ProblemList, ProblemPage
+from selfexplore_tasks.pages.model import ComparePage, ExperimentPage, ExperimentRow
 from selfexplore_tasks.pages.problem import RATIONALES_SHOWN, problem_page
+from selfexplore_tasks.pages.problem_model import ProblemList, ProblemPage
 from selfexplore_tasks.pages.problems import Status, problem_list
 from selfexplore_tasks.planning import claimed_rounds
 from selfexplore_ui import sources
@@ -27,6 +28,10 @@ Limit = Annotated[int, Query(ge=1, le=200, description="Rows to show.")]
 SideOf = Annotated[str, Query(max_length=80, description="EXPERIMENT:ROUND")]
 
 
+EXPERIMENTS = TypeAdapter(list[ExperimentRow])
+TOTAL = "X-Total-Count"
+
+
 class RunPlace(BaseModel):
     """Which round a Dag run works on; null while it has not claimed one."""
 
@@ -34,11 +39,20 @@ class RunPlace(BaseModel):
     round: int | None
 
 
-@router.get("/experiments")
-@PAGES.json
-def experiments() -> list[ExperimentRow]:
-    """Every experiment, the newest first, with what runs right now."""
-    return experiment_rows(sources.reader(), sources.running_runs())
+@router.get(
+    "/experiments",
+    response_model=list[ExperimentRow],
+    responses={200: {"headers": {TOTAL: {"description": "Experiments there are.", "schema": {"type": "integer"}}}}},
+)
+@PAGES.file
+def experiments(
+    offset: Offset = 0, limit: Annotated[int, Query(ge=1, le=1000, description="Rows to show.")] = 200
+) -> Response:
+    """Experiments, the newest first, with what runs right now; those that cannot be read come last and say why."""
+    reader = sources.reader()
+    rows = experiment_rows(reader, sources.running_runs(), offset=offset, limit=limit)
+    headers = {TOTAL: str(len(reader.slugs()))}
+    return Response(EXPERIMENTS.dump_json(rows), media_type="application/json", headers=headers)
 
 
 @router.get("/experiments/{experiment}")
@@ -79,7 +93,7 @@ def problems(
 def problem(
     experiment: Slug,
     problem_id: Annotated[str, Path(max_length=500)],
-    limit: Annotated[int, Query(ge=1, le=50, description="Rationales of a round.")] = RATIONALES_SHOWN,
+    limit: Annotated[int, Query(ge=1, le=500, description="Rationales of a round.")] = RATIONALES_SHOWN,
 ) -> ProblemPage:
     """One problem with its rationales, rollouts, pairs and answers."""
     return problem_page(sources.reader(), experiment, problem_id, limit=limit)

@@ -60,7 +60,11 @@ def check_origin(request: Request) -> None:
             return
         raise HTTPException(403, "This request says no Origin: send one, or a bearer token.")
     if origin not in {_origin(str(request.base_url)), _origin(conf.get("api", "base_url", fallback=""))}:
-        raise HTTPException(403, "This request comes from another site.")
+        raise HTTPException(
+            403,
+            "This request comes from another site. If it does not, a proxy hides this site's address: "
+            "set `[api] base_url` to the one people use.",
+        )
 
 
 same_site = Depends(check_origin)

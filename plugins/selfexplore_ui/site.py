@@ -22,7 +22,10 @@ REVALIDATED = {"cache-control": "no-cache"}
 REPORT_CSP = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
 """For whoever opens it in the browser all the same."""
 
+HTML: dict[str, Any] = {"text/html": {"schema": {"type": "string"}}}
+
 shell = APIRouter(include_in_schema=False)
+reports = APIRouter(tags=["pages"])
 router = APIRouter(include_in_schema=False)
 files = StaticFiles(directory=STATIC, check_dir=False)
 
@@ -50,16 +53,21 @@ async def static(path: str, request: Request) -> Response:
     return response
 
 
-@router.get("/api/report/{experiment}")
+@reports.get(
+    "/report/{experiment}",
+    status_code=200,
+    response_class=Response,
+    responses={200: {"description": "The report, a file to save that needs nothing else.", "content": HTML}},
+)
 @PAGES.file
 def report(experiment: Slug) -> Response:
     """The report that the last finished round stored, as a file: it has scripts of its own, so it is not shown here.
 
     A fork, or an experiment of before there were reports, has none: it is made for this answer.
     """
-    store = sources.reader().snapshot(experiment).store
-    path = store.report_file(experiment, "html")
-    content = path.read_bytes() if path.is_file() else html_report(report_page(store, experiment)).encode()
+    reader = sources.reader()
+    path = reader.snapshot(experiment).store.report_file(experiment, "html")
+    content = path.read_bytes() if path.is_file() else html_report(report_page(reader, experiment)).encode()
     saved = f'attachment; filename="{experiment}.html"'
     headers = {"content-security-policy": REPORT_CSP, "content-disposition": saved}
     return Response(content, media_type="text/html", headers=headers)

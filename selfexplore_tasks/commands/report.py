@@ -29,12 +29,13 @@ def declare(subcommands: Subcommands[argparse.ArgumentParser]) -> None:
 
 
 def report(options: argparse.Namespace) -> None:
+    from selfexplore_tasks.pages.reader import Reader
     from selfexplore_tasks.pages.report import html_report, report_page
     from selfexplore_tasks.pages.report_text import markdown_report
     from selfexplore_tasks.store.files import write_text
     from selfexplore_tasks.store.home import Store
 
-    page = report_page(Store.from_environment(), options.experiment)
+    page = report_page(Reader(Store.from_environment()), options.experiment)
     text = markdown_report(page) if _format(options) == "md" else html_report(page)
     if options.output is None:
         sys.stdout.write(text)

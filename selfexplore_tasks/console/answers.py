@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfexplore_tasks.console.cells import csv_cell, plain
-from selfexplore_tasks.console.errors import QueryRefused
+from selfexplore_tasks.console.errors import QueryRefused, refusal_of
 from selfexplore_tasks.console.limits import MIB, Limits
 from selfexplore_tasks.console.sandbox import relation
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
 FETCHED_ROWS = 500
 
@@ -69,7 +70,7 @@ def write_parquet(connection: duckdb.DuckDBPyConnection, statement: str, limits:
     count, left, is_cut = 0, limits.answer_bytes, False
     reader = relation(connection, statement).to_arrow_reader(10 * FETCHED_ROWS)
     with pq.ParquetWriter(target, reader.schema) as writer:
-        for batch in reader:
+        for batch in _batches(reader, statement):
             fitting = batch.num_rows if batch.nbytes <= left else batch.num_rows * left // batch.nbytes
             kept = batch.slice(0, min(fitting, limits.rows - count))
             writer.write_batch(kept)
@@ -85,6 +86,14 @@ WRITERS: dict[str, Callable[[duckdb.DuckDBPyConnection, str, Limits, Path], Writ
     "csv": write_csv,
     "parquet": write_parquet,
 }
+
+
+def _batches(reader: pa.RecordBatchReader, statement: str) -> Iterator[pa.RecordBatch]:
+    """What is read; Arrow makes an OSError of whatever DuckDB says meanwhile, which becomes a QueryRefused here."""
+    try:
+        yield from reader
+    except OSError as error:
+        raise refusal_of(error, statement) from error
 
 
 def _rows(cursor: duckdb.DuckDBPyConnection, most: int) -> Iterator[tuple[Any, ...]]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from datetime import date, datetime, time
 from decimal import Decimal
 
 EXACT_IN_JAVASCRIPT = 2**53
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -34,12 +36,12 @@ def csv_cell(value: object) -> object:
     """A cell of a CSV file that people open in a spreadsheet.
 
     Model text may begin with a sign that makes a spreadsheet compute the cell (`=HYPERLINK(…)`): such text gets an
-    apostrophe in front, as OWASP advises. Numbers stay as they are; parquet and `selfexplore sql --csv`, which
-    programs read, hold the exact text.
+    apostrophe in front, as OWASP advises. Numbers stay as they are, those in texts too; parquet and
+    `selfexplore sql --csv`, which programs read, hold the exact text.
     """
     cell = plain(value)
     if isinstance(cell, dict | list):
         return json.dumps(cell, ensure_ascii=False)
-    if isinstance(value, str) and value.startswith(FORMULA_SIGNS):
+    if isinstance(value, str) and value.startswith(FORMULA_SIGNS) and not NUMBER.fullmatch(value):
         return f"'{value}"
     return "" if cell is None else cell

@@ -1,11 +1,13 @@
 """What the process of one query does: limit itself, read, answer.
 
 The answer goes to a descriptor: ``R`` and a `QueryResult`, ``E`` and a `QueryError`, or ``D`` and what a written file
-holds, each as JSON; ``X`` and a traceback where this program is wrong; nothing where the kernel ended the process.
+holds, each as JSON; ``G`` where a part of the tables is gone; ``X`` and a traceback where this program is wrong;
+nothing where the kernel ended the process.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -17,12 +19,19 @@ from pathlib import Path
 from typing import Literal
 
 from selfexplore_tasks.console.answers import WRITERS, shown
-from selfexplore_tasks.console.errors import QueryRefused
+from selfexplore_tasks.console.errors import QueryRefused, TablesChanged, without_paths
 from selfexplore_tasks.console.limits import HARD_GRACE_S, MIB, NICENESS, OUT_OF_MEMORY_SCORE, SPARE_BYTES, Limits
 from selfexplore_tasks.console.sandbox import answering
+from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.store.home import Store
 
 Format = Literal["json", "csv", "parquet"]
+
+
+FILE_ERRORS = {
+    errno.EFBIG: "The answer holds a value that is larger than a file may be: cut texts with left(text, 1000).",
+    errno.ENOSPC: "The server has no space left for files to download: show the rows on the page, or ask for fewer.",
+}
 
 
 @dataclass(frozen=True)
@@ -79,10 +88,22 @@ def answer(request: Request) -> bytes:
                 return b"R" + shown(connection.execute(statement), limits, begun)
             written = WRITERS[request.format](connection, statement, limits, Path(request.target))
             return b"D" + json.dumps(asdict(written)).encode()
+    except TablesChanged:
+        return b"G"
     except QueryRefused as refused:
-        return b"E" + _readable(refused, limits).record().model_dump_json().encode()
+        return _failed(_readable(refused, limits))
+    except UserError as error:
+        return _failed(QueryRefused(without_paths(str(error))))
     except (MemoryError, RecursionError):
-        return b"E" + too_much_memory(limits).record().model_dump_json().encode()
+        return _failed(too_much_memory(limits))
+    except OSError as error:
+        if error.errno not in FILE_ERRORS:
+            raise
+        return _failed(QueryRefused(FILE_ERRORS[error.errno]))
+
+
+def _failed(refused: QueryRefused) -> bytes:
+    return b"E" + refused.record().model_dump_json().encode()
 
 
 def too_much_memory(limits: Limits) -> QueryRefused:

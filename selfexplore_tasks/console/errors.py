@@ -23,9 +23,25 @@ class QueryRefused(UserError):
         return QueryError(message=self.message, position=self.position)
 
 
+class ConsoleBusy(QueryRefused):
+    """The query may run, but not now."""
+
+
+class TablesChanged(QueryRefused):
+    """What the query was to read went away; a second try sees what is there now."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A part of the tables is gone or cannot be read, perhaps because an experiment was deleted just now: "
+            "run the query again."
+        )
+
+
 def refusal_of(error: Exception, query: str) -> QueryRefused:
     """What a person is told of DuckDB's error (with setting ``errors_as_json``); no path of the server is in it."""
     kind, _, rest = str(error).partition(": ")
+    if kind == "IO Error":
+        return TablesChanged()
     try:
         details = json.loads(rest)
     except ValueError:

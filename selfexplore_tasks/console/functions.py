@@ -84,7 +84,7 @@ SCALARS = _names(
 FUNCTIONS = OPERATORS | AGGREGATES | SCALARS
 TABLE_FUNCTIONS = _names(
     """
-    duckdb_columns duckdb_tables generate_series histogram histogram_values json_each json_tree range repeat
-    repeat_row summary unnest
+    duckdb_columns duckdb_tables generate_series json_each json_tree range repeat repeat_row summary unnest
     """
 )
+"""No table macro: `histogram` and `histogram_values` read whatever relation or file their argument names."""

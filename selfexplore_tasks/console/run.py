@@ -14,14 +14,16 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from selfexplore_tasks.console.answers import Written
 from selfexplore_tasks.console.child import Request, too_much_memory, too_slow
-from selfexplore_tasks.console.errors import QueryRefused
+from selfexplore_tasks.console.errors import ConsoleBusy, QueryRefused, TablesChanged, without_paths
 from selfexplore_tasks.console.limits import DOWNLOADED, HARD_GRACE_S, MIB, RUNNING_QUERIES, SHOWN, Limits
 from selfexplore_tasks.console.statements import check_text
+from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.pages.model import QueryError, QueryResult
 from selfexplore_tasks.store.experiments import experiment_names, load_experiment
 from selfexplore_tasks.store.home import Store
@@ -30,6 +32,8 @@ START_S = 60.0
 """Longest wait for a child to begin: the first one of a server waits for its imports."""
 STOP_S = 5.0
 TRIES = 3
+READINGS = 2
+"""Of tables that change while they are read."""
 COMMAND = (sys.executable, "-P", "-s", "-m", "selfexplore_tasks.console.server")
 KEPT_VARIABLES = ("TZ", "LANG", "LC_ALL")
 
@@ -38,15 +42,15 @@ def run_query(store: Store, slugs: Sequence[str] | None, query: str, limits: Lim
     """Answer one reading statement over the named experiments, or all.
 
     Raises:
-        QueryRefused: not a statement that may run, it failed, exceeded a limit, or the console is busy.
-        UserError: an experiment does not exist.
+        QueryRefused: not a statement that may run, it failed, exceeded a limit, or an experiment does not exist.
+        ConsoleBusy: no place got free in time.
     """
     return QueryResult.model_validate_json(run_query_json(store, slugs, query, limits))
 
 
 def run_query_json(store: Store, slugs: Sequence[str] | None, query: str, limits: Limits = SHOWN) -> bytes:
     """As `run_query`, as the JSON of a QueryResult: a server can pass it on without reading it."""
-    return _ask(_request(store, slugs, query, limits))
+    return _ask(store, slugs, Request(str(store.root), [], query, limits))
 
 
 def download(
@@ -58,9 +62,8 @@ def download(
     limits: Limits = DOWNLOADED,
 ) -> Written:
     """Write the answer to a new file; raises as `run_query`, and leaves no file then."""
-    request = _request(store, slugs, query, limits)
     try:
-        answer = _ask(Request(request.root, request.slugs, query, limits, kind, str(target.absolute())))
+        answer = _ask(store, slugs, Request(str(store.root), [], query, limits, kind, str(target.absolute())))
     except QueryRefused:
         target.unlink(missing_ok=True)
         raise
@@ -118,9 +121,9 @@ class QueryServer:
 
     @contextmanager
     def place(self, limits: Limits) -> Iterator[None]:
-        """One of the places for running queries; raises QueryRefused where none gets free in time."""
+        """One of the places for running queries; raises ConsoleBusy where none gets free in time."""
         if not self._places.acquire(timeout=limits.wait_seconds):
-            raise QueryRefused(
+            raise ConsoleBusy(
                 f"The console is busy: other queries have been running for {limits.wait_seconds:g} s; "
                 "try again in a moment."
             )
@@ -151,15 +154,26 @@ class QueryServer:
 _SERVER = QueryServer()
 
 
-def _request(store: Store, slugs: Sequence[str] | None, query: str, limits: Limits) -> Request:
-    check_text(query)
-    named = experiment_names(store) if slugs is None else [load_experiment(store, slug).slug for slug in slugs]
-    return Request(str(store.root), named, query, limits)
-
-
-def _ask(request: Request) -> bytes:
+def _ask(store: Store, slugs: Sequence[str] | None, request: Request) -> bytes:
+    """Have a query answered; once more where what it was to read was deleted meanwhile."""
+    check_text(request.query)
     with _SERVER.place(request.limits):
-        answer, seconds = _SERVER.ask(request)
+        for _ in range(READINGS):
+            answer, seconds = _SERVER.ask(replace(request, slugs=_existing(store, slugs)))
+            if answer != b"G":
+                return _content(answer, seconds, request.limits)
+    raise TablesChanged
+
+
+def _existing(store: Store, slugs: Sequence[str] | None) -> list[str]:
+    """The experiments asked for, or all that are there; raises QueryRefused where one is not."""
+    try:
+        return experiment_names(store) if slugs is None else [load_experiment(store, slug).slug for slug in slugs]
+    except UserError as error:
+        raise QueryRefused(without_paths(str(error).replace(f" in {store.root}", ""))) from error
+
+
+def _content(answer: bytes, seconds: float, limits: Limits) -> bytes:
     if answer[:1] in (b"R", b"D"):
         return answer[1:]
     if answer[:1] == b"E":
@@ -168,7 +182,7 @@ def _ask(request: Request) -> bytes:
     if answer[:1] == b"X":
         raise RuntimeError(f"The console failed on a query: {answer[1:].decode()}")
     # The kernel ended the process: at the deadline, or for memory.
-    raise too_slow(request.limits) if seconds >= request.limits.seconds else too_much_memory(request.limits)
+    raise too_slow(limits) if seconds >= limits.seconds else too_much_memory(limits)
 
 
 def _read(answers: socket.socket, limits: Limits) -> bytes:

@@ -6,12 +6,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
-from selfexplore_tasks.console.errors import refusal_of
+from selfexplore_tasks.console.errors import TablesChanged, refusal_of
 from selfexplore_tasks.console.limits import Limits
 from selfexplore_tasks.console.statements import checked
-from selfexplore_tasks.store.catalogue import Contents, connect_to, quoted, read_contents
+from selfexplore_tasks.store.catalogue import Contents, connect_to, quoted, read_contents, view_files
 from selfexplore_tasks.store.home import Store
 
 if TYPE_CHECKING:
@@ -27,12 +29,15 @@ def answering(
     """Check a query; yields a new sandbox and the statement to run in it.
 
     ``limits``: memory, threads and seconds for DuckDB; None leaves them to DuckDB. Raises QueryRefused, also
-    while the statement runs.
+    while the statement runs, and UserError for a store that cannot be read.
     """
     import duckdb
 
     statement = checked(query)
-    contents = read_contents(store, slugs)
+    try:
+        contents = named_in(query, read_contents(store, slugs))
+    except FileNotFoundError as error:
+        raise TablesChanged from error
     try:
         with closing(connect_to(contents)) as connection, _interrupted(connection, limits):
             lock(connection, contents, limits)
@@ -61,6 +66,23 @@ def interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) 
         except KeyboardInterrupt:
             connection.interrupt()
             raise
+
+
+def named_in(query: str, contents: Contents) -> Contents:
+    """Leave out the parts of tables that neither the query nor a view it names mentions: DuckDB would open each."""
+    views = _view_texts()
+    texts, named = [query.lower()], set[str]()
+    while texts:
+        text = texts.pop()
+        found = {name for name in (*views, *contents.parts) if name in text} - named
+        named |= found
+        texts += [views[name] for name in found if name in views]
+    return replace(contents, parts={table: parts if table in named else [] for table, parts in contents.parts.items()})
+
+
+@cache
+def _view_texts() -> dict[str, str]:
+    return {path.stem: path.read_text(encoding="utf-8").lower() for path in view_files()}
 
 
 @contextmanager

@@ -136,9 +136,7 @@ def _readable(store: Store, name: str) -> Experiment | None:
         return None
 
 
-def _read_experiment(
-    store: Store, experiment: Experiment, counts: ProblemCounts, nearness: int
-) -> list[Observation]:
+def _read_experiment(store: Store, experiment: Experiment, counts: ProblemCounts, nearness: int) -> list[Observation]:
     parameters = parameter_count(experiment.recipe, base_folder(store, experiment.slug))
     found = []
     for manifest in _recent_manifests(store, experiment.slug):

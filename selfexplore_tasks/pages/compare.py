@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from selfexplore_tasks.pages.model import ComparePage, Difference, FlippedProblem, Side
-from selfexplore_tasks.pages.reader import NotFound, Parts, Reader, Snapshot
+from selfexplore_tasks.pages.reader import Parts, Reader, again_if_changed
+from selfexplore_tasks.pages.snapshot import NotFound, Snapshot
 from selfexplore_tasks.seeds import derive_seed
 from selfexplore_tasks.statistics import paired_bootstrap
 
 
+@again_if_changed
 def compare_page(
     reader: Reader,
     left: tuple[str, int],
@@ -28,16 +32,9 @@ def compare_page(
         "right_answers:evaluations": right_snapshot.parts("evaluations"),
         "problems": right_snapshot.parts("problems"),
     }
-    flipped = reader.rows(
-        "compare_flipped",
-        parts,
-        left_model=left_model,
-        right_model=right_model,
-        benchmark=benchmark,
-        split=split,
-        row_limit=limit,
-        row_offset=offset,
-    )
+    models: dict[str, Any] = {"left_model": left_model, "right_model": right_model}
+    narrowed: dict[str, Any] = {"benchmark": benchmark, "split": split, "row_limit": limit, "row_offset": offset}
+    flipped = reader.rows("compare_flipped", parts, **models, **narrowed)
     return ComparePage(
         left=Side(experiment=left[0], round=left[1], model_id=left_model),
         right=Side(experiment=right[0], round=right[1], model_id=right_model),

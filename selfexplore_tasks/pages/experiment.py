@@ -20,7 +20,8 @@ from selfexplore_tasks.pages.model import (
     StepPassRate,
     TrainingPoint,
 )
-from selfexplore_tasks.pages.reader import Reader, Snapshot
+from selfexplore_tasks.pages.reader import Reader, again_if_changed
+from selfexplore_tasks.pages.snapshot import Snapshot
 from selfexplore_tasks.stages.names import AFTER_A_ROUND, stages_of
 from selfexplore_tasks.store.manifests import Manifest
 
@@ -54,8 +55,9 @@ LOGGED = {
 """Fields of a training point, and what TRL calls them."""
 
 
+@again_if_changed
 def experiment_page(reader: Reader, slug: str, running_runs: Collection[str] = ()) -> ExperimentPage:
-    """Everything about an experiment; raises NotFound."""
+    """Everything about an experiment; raises NotFound, or Unreadable."""
     snapshot = reader.snapshot(slug)
     return ExperimentPage(
         experiment=experiment_row(reader, snapshot, running_runs),
@@ -73,14 +75,16 @@ def experiment_page(reader: Reader, slug: str, running_runs: Collection[str] = (
 
 def _whole(reader: Reader, snapshot: Snapshot, name: str, table: str) -> list[dict[str, Any]]:
     """Rows of a query over all parts of one small table."""
-    return reader.remember((name, snapshot.key()), lambda: reader.rows(name, {table: snapshot.parts(table)}))
+    parts = {table: snapshot.parts(table)}
+    return reader.remember((name, snapshot.slug), snapshot.version(), lambda: reader.rows(name, parts))
 
 
 def _by_round(reader: Reader, snapshot: Snapshot, name: str) -> Iterator[dict[str, Any]]:
     """Rows of a query over `first_pits`, kept round by round: it is large, and a finished round does not change."""
     for number in snapshot.rounds:
         parts = {"first_pits": snapshot.parts("first_pits", [number])}
-        yield from reader.remember((name, snapshot.key([number])), partial(reader.rows, name, parts))
+        version = snapshot.version([number])
+        yield from reader.remember((name, snapshot.slug, number), version, partial(reader.rows, name, parts))
 
 
 def _funnel(reader: Reader, snapshot: Snapshot, number: int) -> list[FunnelStep]:
@@ -90,7 +94,7 @@ def _funnel(reader: Reader, snapshot: Snapshot, number: int) -> list[FunnelStep]
         parts = {table: snapshot.parts(table, [number]) for table in ("rationales", "pairs", "first_pits")}
         return reader.rows("funnel", parts, pair_source=_pair_source(snapshot, number))
 
-    counts = reader.remember(("funnel", snapshot.key([number])), read)
+    counts = reader.remember(("funnel", snapshot.slug, number), snapshot.version([number]), read)
     trained = snapshot.manifest(number, "dpo")
     steps = []
     for step in get_args(FunnelStep.model_fields["step"].annotation):
@@ -100,7 +104,8 @@ def _funnel(reader: Reader, snapshot: Snapshot, number: int) -> list[FunnelStep]
         if step == "pairs" and trained is not None and trained.row_counts.get("too_long"):
             found["too_long"] = trained.row_counts["too_long"]
         count = found.pop(None, 0)
-        steps.append(FunnelStep(round=number, step=step, label=FUNNEL_LABELS[step], count=count, drops=found))
+        drops = dict(sorted(found.items(), key=lambda drop: (-drop[1], drop[0])))
+        steps.append(FunnelStep(round=number, step=step, label=FUNNEL_LABELS[step], count=count, drops=drops))
     return steps
 
 

@@ -6,7 +6,8 @@ import json
 from collections.abc import Collection
 
 from selfexplore_tasks.pages.model import LiveStage
-from selfexplore_tasks.pages.reader import Reader, Snapshot
+from selfexplore_tasks.pages.reader import Reader
+from selfexplore_tasks.pages.snapshot import Snapshot
 from selfexplore_tasks.planning import claimed_rounds, reason_to_end, round_run_id
 from selfexplore_tasks.store.control import read_control
 from selfexplore_tasks.store.experiments import load_experiment
@@ -46,7 +47,7 @@ def state_of(reader: Reader, snapshot: Snapshot, live: Collection[LiveStage], ru
         return "new"
     if not finished or max(finished) < max(snapshot.rounds):
         return "idle"
-    reason = reader.remember(("end", snapshot.key()), lambda: reason_to_end(store, slug, max(finished)))
+    reason = reader.remember(("end", slug), snapshot.version(), lambda: reason_to_end(store, slug, max(finished)))
     return "ended" if reason else "idle"
 
 

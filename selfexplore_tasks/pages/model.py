@@ -1,6 +1,7 @@
 """The records that the page, the report and the API show. All shares are 0 to 1, all times seconds.
 
-A record says what it holds; SQL in ``sql/pages`` and the functions beside this module fill it.
+A record says what it holds; SQL in ``sql/pages`` and the functions beside this module fill it. Those of single problems
+are in `problem_model`.
 """
 
 from __future__ import annotations
@@ -24,14 +25,19 @@ class LiveStage(BaseModel):
 
 
 class ExperimentRow(BaseModel):
-    """One line of the list of experiments."""
+    """One line of the list of experiments.
+
+    ``gain_low`` to ``gain_high`` is the gate's interval, of level ``gain_level`` (0.9: 90%). ``seconds`` and ``tokens``
+    are those of the experiment's own rounds: what a fork took over is its origin's. ``problem`` says in a sentence why
+    an experiment is unreadable; what is not known of it is empty, zero or null.
+    """
 
     experiment: str
     recipe: str
     recipe_hash: str
     created_at: str
     forked_from: str | None
-    state: Literal["new", "running", "idle", "paused", "cancelled", "ended"]
+    state: Literal["new", "running", "idle", "paused", "cancelled", "ended", "unreadable"]
     live: list[LiveStage]
     last_round: int | None
     max_rounds: int
@@ -43,9 +49,11 @@ class ExperimentRow(BaseModel):
     gain: float | None
     gain_low: float | None
     gain_high: float | None
+    gain_level: float | None
     seconds: float
     tokens: int
     stop_reason: str | None
+    problem: str | None = None
 
 
 class AccuracyPoint(BaseModel):
@@ -64,7 +72,10 @@ class AccuracyPoint(BaseModel):
 
 
 class RoundRow(BaseModel):
-    """What the gate decided after a round."""
+    """What the gate decided after a round; ``gain_low`` to ``gain_high`` is an interval of level ``gain_level``.
+
+    The gain is below it with probability ``alpha_spent``, and above it with the same.
+    """
 
     round: int
     parent: str | None
@@ -76,6 +87,7 @@ class RoundRow(BaseModel):
     gain: float | None
     gain_low: float | None
     gain_high: float | None
+    gain_level: float | None
     p_value: float | None
     alpha_spent: float | None
     test_gain: float | None
@@ -165,119 +177,6 @@ class ExperimentPage(BaseModel):
     training: list[TrainingPoint]
     costs: list[StageCost]
     arms: list[Difference]
-
-
-class ProblemRow(BaseModel):
-    """One line of the problem browser, as seen in one round.
-
-    A training problem is solved if any rationale of the round is correct, a dev or test problem if the round's
-    candidate answers it; ``was_solved`` is the same of the round before, null where it was not tried.
-    """
-
-    problem_id: str
-    source: str
-    split: str
-    question: str
-    gold_answer: str
-    is_solved: bool | None
-    was_solved: bool | None
-    rationale_count: int
-    correct_count: int
-    pit_steps: list[int]
-
-
-class ProblemList(BaseModel):
-    """One page of the problem browser."""
-
-    experiment: str
-    round: int
-    total: int
-    offset: int
-    limit: int
-    problems: list[ProblemRow]
-
-
-class RolloutRow(BaseModel):
-    """One attempt to finish a rationale from behind a step."""
-
-    rollout_id: str
-    text: str
-    answer: str | None
-    is_correct: bool
-
-
-class StepRow(BaseModel):
-    """One step of a rationale; counts are null where no rollout was drawn behind it."""
-
-    step: int
-    text: str
-    pass_count: int | None
-    draw_count: int | None
-    is_first_pit: bool
-    rollouts: list[RolloutRow]
-
-
-class RationaleRow(BaseModel):
-    """A sampled solution; ``tail`` is what follows its explorable steps, e.g. the line with the answer.
-
-    Tokens of a text that was brought from elsewhere are not counted: null.
-    """
-
-    rationale_id: str
-    round: int
-    model_id: str
-    verdict: str
-    answer: str | None
-    token_count: int | None
-    logprob_mean: float | None
-    first_pit_step: int | None
-    true_wrong_step: int | None
-    is_explored: bool
-    steps: list[StepRow]
-    tail: str
-
-
-class PairRow(BaseModel):
-    """A pair made from the problem, kept or not."""
-
-    pair_id: str
-    round: int
-    kind: str
-    pit_step: int | None
-    prefix: str
-    chosen: str | None
-    rejected: str | None
-    is_kept: bool
-    drop_reason: str | None
-
-
-class AnswerRow(BaseModel):
-    """How a model answered the problem, greedily."""
-
-    round: int
-    model_id: str
-    benchmark: str
-    split: str
-    text: str
-    answer: str | None
-    is_correct_strict: bool
-    is_correct_flexible: bool
-
-
-class ProblemPage(BaseModel):
-    """One problem with everything that was made of it. Rationales are cut to ``limit`` a round, explored ones first."""
-
-    experiment: str
-    problem_id: str
-    source: str
-    split: str
-    question: str
-    gold_answer: str
-    gold_rationale: str | None
-    rationale_total: int
-    rationales: list[RationaleRow]
-    pairs: list[PairRow]
-    answers: list[AnswerRow]
 
 
 class Side(BaseModel):

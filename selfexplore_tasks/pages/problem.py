@@ -5,18 +5,29 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any
 
-from selfexplore_tasks.pages.model import AnswerRow, PairRow, ProblemPage, RationaleRow, RolloutRow, StepRow
-from selfexplore_tasks.pages.reader import NotFound, Reader, Snapshot
+from selfexplore_tasks.pages.problem_model import (
+    AnswerRow,
+    PairRow,
+    ProblemPage,
+    RationaleRow,
+    RolloutRow,
+    RoundRationales,
+    StepRow,
+)
+from selfexplore_tasks.pages.reader import Reader, again_if_changed
+from selfexplore_tasks.pages.snapshot import NotFound, Snapshot
 from selfexplore_tasks.steps import explorable_steps
 
 RATIONALES_SHOWN = 10
-ROLLOUTS_SHOWN = 50
+ROLLOUTS_SHOWN, ROLLOUTS_SENT = 50, 2_000
+"""Behind one step, and of a page: the first behind every step go first."""
 PAIRS_SHOWN = 500
 
 Rollouts = dict[tuple[int, str, int], list[dict[str, Any]]]
 """Rollouts by round, rationale and step."""
 
 
+@again_if_changed
 def problem_page(reader: Reader, slug: str, problem_id: str, *, limit: int = RATIONALES_SHOWN) -> ProblemPage:
     """Everything about a problem, at most ``limit`` rationales a round; raises NotFound."""
     snapshot = reader.snapshot(slug)
@@ -29,10 +40,10 @@ def problem_page(reader: Reader, slug: str, problem_id: str, *, limit: int = RAT
         parts = {table: reader.parts_with(snapshot, table, problem_id) for table in tables}
         return reader.rows(name, parts, problem_id=problem_id, **variables)
 
-    rationales = rows("problem_rationales", "rationales", "pairs", "first_pits", row_limit=limit)
+    rationales = rows("problem_rationales", "rationales", "first_pits", row_limit=limit)
     ids = [row["rationale_id"] for row in rationales if row["is_explored"]]
-    drawn = rows("problem_rollouts", "rollouts", rationale_ids=ids, row_limit=ROLLOUTS_SHOWN) if ids else []
-    rollouts = _by_step(drawn)
+    limits = {"row_limit": ROLLOUTS_SHOWN, "row_total": ROLLOUTS_SENT}
+    rollouts = _by_step(rows("problem_rollouts", "rollouts", rationale_ids=ids, **limits) if ids else [])
     pairs = rows("problem_pairs", "pairs", row_limit=PAIRS_SHOWN)
     # Training problems are never evaluated.
     answers = rows("problem_answers", "evaluations") if found[0]["split"] != "train" else []
@@ -40,10 +51,20 @@ def problem_page(reader: Reader, slug: str, problem_id: str, *, limit: int = RAT
         experiment=slug,
         **found[0],
         rationale_total=rationales[0]["total"] if rationales else 0,
+        rounds=_rounds(rationales),
         rationales=[_rationale(snapshot, row, rollouts) for row in rationales],
         pairs=[PairRow(**{**row, "prefix": row["prefix"] or ""}) for row in pairs],
         answers=[AnswerRow(**row) for row in answers],
     )
+
+
+def _rounds(rationales: list[dict[str, Any]]) -> list[RoundRationales]:
+    """The newest first; every round that drew any has a row at least."""
+    counts = {row["round"]: (row["round_count"], row["round_correct"]) for row in rationales}
+    return [
+        RoundRationales(round=number, rationale_count=count, correct_count=correct)
+        for number, (count, correct) in counts.items()
+    ]
 
 
 def _by_step(rows: list[dict[str, Any]]) -> Rollouts:
@@ -52,7 +73,7 @@ def _by_step(rows: list[dict[str, Any]]) -> Rollouts:
 
 
 def _rationale(snapshot: Snapshot, row: dict[str, Any], rollouts: Rollouts) -> RationaleRow:
-    recipe = snapshot.recipe.for_round(row["round"])
+    recipe = snapshot.recipe_of(row["round"])
     texts = explorable_steps(
         row["text"],
         recipe.steps.style,
@@ -60,20 +81,20 @@ def _rationale(snapshot: Snapshot, row: dict[str, Any], rollouts: Rollouts) -> R
         max_steps=recipe.steps.max_steps,
     )
     steps = [
-        _step(number, text, row["first_pit_step"], rollouts.get((row["round"], row["rationale_id"], number), []))
+        _step(number, text, row, rollouts.get((row["round"], row["rationale_id"], number), []))
         for number, text in enumerate(texts, 1)
     ]
     kept = {name: value for name, value in row.items() if name in RationaleRow.model_fields}
     return RationaleRow(**kept, steps=steps, tail=row["text"][sum(map(len, texts)) :])
 
 
-def _step(number: int, text: str, pit: int | None, rollouts: list[dict[str, Any]]) -> StepRow:
-    first = rollouts[0] if rollouts else {}
+def _step(number: int, text: str, row: dict[str, Any], rollouts: list[dict[str, Any]]) -> StepRow:
+    passes, draws = row["pass_counts"] or [], row["draw_counts"] or []
     return StepRow(
         step=number,
         text=text,
-        pass_count=first.get("pass_count"),
-        draw_count=first.get("draw_count"),
-        is_first_pit=number == pit,
-        rollouts=[RolloutRow(**{name: row[name] for name in RolloutRow.model_fields}) for row in rollouts],
+        pass_count=passes[number - 1] if number <= len(passes) else None,
+        draw_count=draws[number - 1] if number <= len(draws) else None,
+        is_first_pit=number == row["first_pit_step"],
+        rollouts=[RolloutRow(**{name: one[name] for name in RolloutRow.model_fields}) for one in rollouts],
     )

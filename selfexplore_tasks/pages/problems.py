@@ -6,12 +6,15 @@ from typing import Literal
 
 import pyarrow as pa
 
-from selfexplore_tasks.pages.model import ProblemList, ProblemRow
-from selfexplore_tasks.pages.reader import NotFound, Reader, Snapshot
+from selfexplore_tasks.pages.experiments import champion_entries
+from selfexplore_tasks.pages.problem_model import ProblemList, ProblemRow
+from selfexplore_tasks.pages.reader import Reader, again_if_changed
+from selfexplore_tasks.pages.snapshot import NotFound, Snapshot
 
 Status = Literal["all", "solved", "unsolved", "newly_solved", "newly_lost"]
 
 
+@again_if_changed
 def problem_list(
     reader: Reader,
     slug: str,
@@ -28,7 +31,7 @@ def problem_list(
 
     Args:
         round_number: None means the last round in which problems were tried.
-        status: ``newly_solved`` and ``newly_lost`` compare with the round before.
+        status: ``newly_solved`` and ``newly_lost`` compare as `ProblemRow.was_solved` says.
         pit_step: only problems with a first pit at this step in the round.
         text: must be in the question or the id, in any case.
 
@@ -49,13 +52,9 @@ def problem_list(
         row_limit=limit,
         row_offset=offset,
     )
-    found = [ProblemRow(**_without_total(row)) for row in rows if row["problem_id"] is not None]
-    total = rows[0]["total"]
+    fields, total = ProblemRow.model_fields, rows[0]["total"]
+    found = [ProblemRow(**{name: row[name] for name in fields}) for row in rows if row["problem_id"] is not None]
     return ProblemList(experiment=slug, round=number, total=total, offset=offset, limit=limit, problems=found)
-
-
-def _without_total(row: dict[str, object]) -> dict[str, object]:
-    return {name: value for name, value in row.items() if name != "total"}
 
 
 def _last_tried(snapshot: Snapshot) -> int:
@@ -66,6 +65,8 @@ def _last_tried(snapshot: Snapshot) -> int:
 def _summary(reader: Reader, snapshot: Snapshot, number: int) -> pa.Table:
     """All problems with what the round made of them, kept until the round or an earlier one changes."""
 
+    parent, candidate = _parent(reader, snapshot, number), snapshot.candidate(number)
+
     def read() -> pa.Table:
         parts = {
             "problems": snapshot.parts("problems"),
@@ -74,9 +75,13 @@ def _summary(reader: Reader, snapshot: Snapshot, number: int) -> pa.Table:
             "evaluations": snapshot.parts("evaluations", range(number + 1)),
             "first_pits": snapshot.parts("first_pits", [number]),
         }
-        before = snapshot.candidate(number - 1) if number else None
-        return reader.table(
-            "problem_summary", parts, candidate=snapshot.candidate(number) or "", earlier_candidate=before or ""
-        )
+        return reader.table("problem_summary", parts, candidate=candidate or "", parent=parent or "")
 
-    return reader.remember(("summary", number, snapshot.key(range(number + 1))), read)
+    version = (parent, snapshot.version(range(number + 1)))
+    return reader.remember(("summary", snapshot.slug, number), version, read)
+
+
+def _parent(reader: Reader, snapshot: Snapshot, number: int) -> str | None:
+    """The champion that a round started from; None for round 0."""
+    before = [entry.model_id for entry in champion_entries(reader, snapshot) if entry.round < number]
+    return before[-1] if before else None

@@ -30,9 +30,9 @@ _EXPORT = re.compile(r"^export (?=async function|function|const|class)", re.MULT
 _PLACE = re.compile(r"\{(policy|title|style|data|scripts)\}")
 
 
-def report_page(store: Store, slug: str) -> ExperimentPage:
+def report_page(reader: Reader, slug: str) -> ExperimentPage:
     """What a report of the experiment holds: what is done, not what runs right now. Raises NotFound."""
-    page = experiment_page(Reader(store), slug)
+    page = experiment_page(reader, slug)
     row = page.experiment
     now = row.model_copy(update={"live": [], "state": "ended" if row.stop_reason else "idle"})
     return page.model_copy(update={"experiment": now})
@@ -56,7 +56,7 @@ def html_report(page: ExperimentPage) -> str:
 
 def store_report(store: Store, slug: str) -> None:
     """Write both reports below ``reports/<slug>``, each in one step."""
-    page = report_page(store, slug)
+    page = report_page(Reader(store), slug)
     write_text(store.report_file(slug, "md"), markdown_report(page))
     write_text(store.report_file(slug, "html"), html_report(page))
 

@@ -15,7 +15,10 @@ _SPECIAL = re.compile(r"([\\`*\[\]|~#])")
 
 
 def markdown_report(page: ExperimentPage) -> str:
-    """GitHub-flavoured Markdown; shares are percent, differences percentage points, intervals 95%."""
+    """GitHub-flavoured Markdown; shares are percent, differences percentage points.
+
+    Intervals are 95%, but the gate's: each says its level.
+    """
     row = page.experiment
     sections = [
         ("Accuracy, % of problems solved greedily [95% interval]", _accuracy(page.accuracy)),
@@ -68,13 +71,19 @@ def _decisions(rounds: Sequence[RoundRow]) -> Rows:
             "round": row.round,
             "decision": escape(row.decision),
             "champion": escape(row.champion or ""),
-            "gain on dev, points": _difference(row.gain, row.gain_low, row.gain_high),
+            "gain on dev, points [interval]": _gain(row),
             "gain on test": _difference(row.test_gain),
             "reason": escape(row.decision_reason),
             "alarms": escape("; ".join(row.alarms)),
         }
         for row in rounds
     ]
+
+
+def _gain(row: RoundRow) -> str:
+    """With the level of the gate's interval, which hangs on what chance of a wrong promotion the round was allowed."""
+    level = "" if row.gain_level is None else f" ({100 * row.gain_level:.3g}%)"
+    return f"{_difference(row.gain, row.gain_low, row.gain_high)}{level}"
 
 
 def _funnel(funnel: Sequence[FunnelStep]) -> Rows:

@@ -1,10 +1,15 @@
--- Grain: one row per rationale of a problem, at most `row_limit` of a round, explored ones first; `total` counts all.
-with explored as (
-    select distinct
+-- Grain: one row per rationale of a problem, at most `row_limit` of a round, explored ones first: those behind whose
+-- steps rollouts were drawn. `total` counts all, `round_count` and `round_correct` those of the round.
+with pits as (
+    select
         round,
-        rejected_rationale_id as rationale_id
-    from pairs
-    where problem_id = getvariable('problem_id') and kind = 'outcome' and is_kept
+        rationale_id,
+        first_pit_step,
+        true_wrong_step,
+        pass_counts,
+        draw_counts
+    from first_pits
+    where problem_id = getvariable('problem_id')
 ),
 
 drawn as (
@@ -18,17 +23,23 @@ drawn as (
         rationales.logprob_mean,
         rationales.sample_index,
         rationales.text,
-        explored.rationale_id is not null as is_explored,
-        count(*) over () as total
+        pits.first_pit_step,
+        pits.true_wrong_step,
+        pits.pass_counts,
+        pits.draw_counts,
+        coalesce(len(pits.draw_counts), 0) > 0 as is_explored,
+        count(*) over () as total,
+        count(*) over (partition by rationales.round) as round_count,
+        count_if(rationales.is_correct_strict) over (partition by rationales.round) as round_correct
     from rationales
-    left join explored
+    left join pits
         on
-            rationales.round = explored.round
-            and rationales.rationale_id = explored.rationale_id
+            rationales.round = pits.round
+            and rationales.rationale_id = pits.rationale_id
     where rationales.problem_id = getvariable('problem_id')
 ),
 
-ranked as (
+final as (
     select
         *,
         row_number() over (
@@ -36,21 +47,8 @@ ranked as (
             order by is_explored desc, model_id desc, sample_index asc
         ) as place
     from drawn
-),
-
-final as (
-    select
-        ranked.*,
-        first_pits.first_pit_step,
-        first_pits.true_wrong_step
-    from ranked
-    left join first_pits
-        on
-            ranked.round = first_pits.round
-            and ranked.rationale_id = first_pits.rationale_id
-            and first_pits.problem_id = getvariable('problem_id')
-    where ranked.place <= getvariable('row_limit')
 )
 
 select * from final
+where place <= getvariable('row_limit')
 order by round desc, place asc

@@ -1,6 +1,7 @@
 -- Grain: one row per problem of the experiment, as seen in one round; `rationales` and `earlier_rationales` are those
 -- of the round and of the one before. A training problem is solved if any rationale of the round is correct, a dev or
--- test problem if the round's candidate answers it; null where it was not tried.
+-- test problem if the round's candidate answers it; before, if its parent does, the champion that the round started
+-- from. Null where it was not tried.
 with drawn as (
     select
         problem_id,
@@ -23,9 +24,9 @@ answered as (
         problem_id,
         split,
         bool_or(is_correct_strict) filter (where model_id = getvariable('candidate')) as is_solved,
-        bool_or(is_correct_strict) filter (where model_id = getvariable('earlier_candidate')) as was_solved
+        bool_or(is_correct_strict) filter (where model_id = getvariable('parent')) as was_solved
     from evaluations
-    where model_id in (getvariable('candidate'), getvariable('earlier_candidate'))
+    where model_id in (getvariable('candidate'), getvariable('parent'))
     group by problem_id, split
 ),
 

@@ -10,6 +10,7 @@ select
     gain,
     gain_low,
     gain_high,
+    1 - 2 * alpha_spent as gain_level,
     p_value,
     alpha_spent,
     test_gain,

@@ -20,6 +20,7 @@ from dev_server import USERS, airflow_with_users
 from hand_rounds import DEV, HandRounds
 from selfexplore_tasks.local_airflow import LocalAirflow, free_port
 from selfexplore_tasks.store.home import Store
+from visits import SHOTS, Visit, bring_hostile_experiment, log_in
 
 HOSTILE = "</script><script>alert('x')</script><img src=x onerror=alert(1)>\r\nSet-Cookie: a=b\u2028\x00"
 TIMEOUT_S = 120
@@ -100,6 +101,19 @@ def site(tmp_path_factory: pytest.TempPathFactory, finished_store: Store, tiny_m
         finally:
             airflow.stop()
     assert set(USERS) == {"admin", "user", "viewer"}
+
+
+@pytest.fixture(scope="session")
+def visit(
+    browser: Browser, site: Site, round_recipe: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Visit]:
+    """The Airflow of this folder's tests, with one more experiment; logged in through Airflow's own form."""
+    bring_hostile_experiment(tmp_path_factory.mktemp("hostile"), round_recipe)
+    context = browser.new_context(accept_downloads=True)
+    log_in(context, site.airflow)
+    yield Visit(site.airflow, site.store, context)
+    context.close()
+    print(f"screenshots: {SHOTS}")
 
 
 def _make_hostile(store: Store) -> None:

@@ -158,7 +158,7 @@ NUMBERS = [
         *("pit_step=99999999999", "split=all", "split=train%27", "status=%27;drop", "status=", f"text={'x' * 201}"),
     )
 ] + [
-    get("problem limit", f"{MINI}/problems/x?limit=51", 422),
+    get("problem limit", f"{MINI}/problems/x?limit=501", 422),
     get("very long query", f"{MINI}/problems?text={'x' * 20_000}", 414),
     get("query of a megabyte", f"{MINI}/problems?text={'x' * 1_000_000}", 400, 414, 431),
     get("a thousand parameters", f"{MINI}/problems?{'&'.join(f'p{n}=1' for n in range(1_000))}", 200),

@@ -9,24 +9,17 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, FrameLocator, Page, expect
+from playwright.sync_api import FrameLocator, Page, expect
 
 from chromium import WIDTHS, Watch, overflow
-from selfexplore_tasks.cli import main
-from selfexplore_tasks.local_airflow import USER, LocalAirflow
 from selfexplore_tasks.report import score_rows
-from selfexplore_tasks.store.home import Store
+from visits import PATIENCE_MS, TEXTS, Visit, shot
 
-SHOTS = Path(__file__).parents[2] / ".run" / "screenshots"
-PATIENCE_MS = 60_000  # for a page, on a busy machine
 ROUND_MS = 400_000  # for the stages of a round 0
-HOSTILE = '<img src=x onerror="window.hacked=1"></div><script>window.hacked=2</script>'
 VIEWS = {
     "experiments": "#/",
     "start": "#/start",
@@ -44,68 +37,6 @@ SMALL_ROUND = {
     "engine.kind": "transformers",
 }
 """Further fields of the start form that make round 0 of `arithmetic-tiny` as short as it can be."""
-
-
-@dataclass(frozen=True)
-class Visit:
-    """A browser that is logged in, and the Airflow and store that it looks at."""
-
-    airflow: LocalAirflow
-    store: Store
-    context: BrowserContext
-
-    @property
-    def address(self) -> str:
-        return f"{self.airflow.address}/selfexplore/"
-
-    def open(self, hash_: str) -> Page:
-        """A new tab with a view of the page, outside Airflow's frame."""
-        page = self.context.new_page()
-        page.set_default_timeout(PATIENCE_MS)
-        page.goto(f"{self.address}{hash_}")
-        page.wait_for_selector("main:not([aria-busy]) h1")
-        return page
-
-
-def bring_hostile_experiment(folder: Path, recipe: Path) -> None:
-    """Experiment ``hostile``: problems and rationales that try to leave the page, brought as a user's files."""
-    problems = [{"question": f"{HOSTILE} {index}?", "answer": "4", "rationale": "2+2=4"} for index in range(30)]
-    (folder / "problems.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in problems), encoding="utf-8")
-    texts = [f"First {HOSTILE}\nThe answer is 5", f"Well {HOSTILE}\nThe answer is 4"]
-    rows = [{"question": row["question"], "gold": "4", "texts": texts} for row in problems]
-    (folder / "rationales.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
-    counts = ["problems.train_count=20", "problems.dev_count=5", "problems.test_count=5", "problems.rationale_count=5"]
-    settings = [f"problems.train.path={folder / 'problems.jsonl'}", f"description={HOSTILE}", *counts]
-    arguments = ["import", "rationales", str(folder / "rationales.jsonl"), "--experiment", "hostile"]
-    changes = [word for setting in settings for word in ("--set", setting)]
-    assert main([*arguments, "--recipe", str(recipe), *changes, "--set", "rft.first_round=skip"]) == 0
-
-
-@pytest.fixture(scope="module")
-def visit(browser: Browser, site: Any, round_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visit]:
-    """The Airflow of this folder's tests, with one more experiment; logged in through Airflow's own form."""
-    bring_hostile_experiment(tmp_path_factory.mktemp("hostile"), round_recipe)
-    context = browser.new_context(accept_downloads=True)
-    log_in(context, site.airflow)
-    yield Visit(site.airflow, site.store, context)
-    context.close()
-    print(f"screenshots: {SHOTS}")
-
-
-def log_in(context: BrowserContext, airflow: LocalAirflow) -> None:
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE_MS)
-    page.goto(airflow.address)
-    page.fill("input[name=username]", USER)
-    page.fill("input[name=password]", USER)  # dev_server gives every user its name as password
-    page.keyboard.press("Enter")
-    page.get_by_role("link", name="Dags").first.wait_for()
-    page.close()
-
-
-def shot(page: Page, name: str) -> None:
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
 
 
 @pytest.fixture
@@ -256,7 +187,7 @@ def test_the_editor_can_be_left_by_keyboard(visit: Visit) -> None:
 
 def test_what_a_model_wrote_stays_text(visit: Visit) -> None:
     page = visit.open("#/problems/hostile?split=train")
-    link = page.locator("tbody tr", has_text="1 of 2").first.locator("a")
+    link = page.locator("tbody tr", has_text=f"1 of {TEXTS}").first.locator("a")
     assert link.inner_text().startswith("<img src=x")
     link.click()
     page.locator(".steps").first.wait_for()

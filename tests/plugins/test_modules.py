@@ -114,6 +114,81 @@ def test_numbers_read_well(call: Call, name: str, arguments: list[Any], text: st
 
 
 @pytest.mark.parametrize(
+    "interval, text",
+    [
+        ([0.029, 0.023, 0.034, 0.9], "+2.9 [2.3, 3.4] (90%)"),
+        ([0.029, 0.023, 0.034, 1 - 2 * 0.0025], "+2.9 [2.3, 3.4] (99.5%)"),
+        ([0.029, 0.023, 0.034, 1 - 2 * 0.05 / 3], "+2.9 [2.3, 3.4] (96.67%)"),
+        ([0.029, 0.023, 0.034, None], "+2.9 [2.3, 3.4]"),
+        ([None, None, None, None], "\N{EN DASH}"),
+    ],
+)
+def test_an_interval_says_its_level(call: Call, interval: list[float | None], text: str) -> None:
+    assert call("format.js", "leveledInterval", *interval) == text
+
+
+@pytest.mark.parametrize(
+    "values, width, ticks",
+    [
+        ([0, 1, 2, 3], 400, [0, 1, 2, 3]),
+        (list(range(41)), 400, [0, 5, 10, 15, 20, 25, 30, 35, 40]),
+        (list(range(1, 31)), 1200, list(range(1, 31))),
+        (list(range(1, 301)), 400, [50, 100, 150, 200, 250, 300]),
+        ([*map(str, range(1, 26)), "no pit"], 500, [*map(str, range(2, 26, 2)), "no pit"]),
+        ([*map(str, range(1, 61)), "no pit"], 500, [*map(str, range(5, 60, 5)), "no pit"]),
+    ],
+)
+def test_a_crowded_axis_is_thinned_to_round_numbers(
+    call: Call, values: list[Any], width: int, ticks: list[Any]
+) -> None:
+    assert call("chart.js", "thinned", values, width) == ticks
+
+
+def test_more_rationales_are_offered_up_to_the_most_that_the_api_gives(call: Call) -> None:
+    steps, limit = [], call("problem_limit.js", "limitOf", None)
+    while limit is not None:
+        steps.append(limit)
+        limit = call("problem_limit.js", "nextLimit", limit)
+    assert steps == [20, 50, 100, 200, 500]
+    assert [call("problem_limit.js", "limitOf", text) for text in ("9999", "-3", "7.5", "many")] == [500, 20, 7, 20]
+
+
+def test_a_round_s_title_counts_all_of_its_rationales(call: Call) -> None:
+    counts = {"round": 2, "rationale_count": 26, "correct_count": 5}
+    assert call("problem_limit.js", "roundTitle", counts, 26) == "Round 2: 5 of 26 right"
+    assert call("problem_limit.js", "roundTitle", counts, 20) == "Round 2: 5 of 26 right, showing 20 of 26"
+
+
+@pytest.mark.parametrize(
+    "status, body, is_change, words",
+    [
+        (403, {"detail": "Forbidden"}, True, "the right to trigger the Dag selfexplore_round"),
+        (403, {"detail": "Forbidden"}, False, "the rights to view plugins"),
+        (403, {"detail": "This request comes from another site."}, True, "another site"),
+        (401, {"detail": "Not authenticated"}, False, "log in to Airflow again"),
+        (409, {"detail": "mini has ended."}, True, "mini has ended."),
+        (400, {"message": "There is no table x.", "position": 3}, True, "There is no table x."),
+        (500, None, False, "status 500"),
+    ],
+)
+def test_an_error_is_a_sentence(call: Call, status: int, body: Any, is_change: bool, words: str) -> None:
+    assert words in call("api.js", "errorSentence", status, body, is_change)
+
+
+@pytest.mark.parametrize("state, count", [("unreadable", 0), ("running", 3), ("ended", 1)])
+def test_the_state_decides_what_is_offered(call: Call, state: str, count: int) -> None:
+    row = {"experiment": "demo", "state": state, "last_round": 1}
+    offered = [button for button in call("actions.js", "actionsOf", row, None) if button is not None]
+    assert len(offered) == count
+
+
+def test_a_fork_s_cost_says_where_it_begins(call: Call) -> None:
+    row = {"tokens": 1200, "forked_from": None}
+    assert call("experiment_parts.js", "costLabel", row) == "1.2 k tokens"
+    assert call("experiment_parts.js", "costLabel", {**row, "forked_from": "a:1"}) == "1.2 k tokens, since the fork"
+
+
+@pytest.mark.parametrize(
     "passed, drawn, name",
     [
         (None, None, None),

@@ -21,6 +21,7 @@ from selfexplore_tasks.store.control import read_control
 
 WAIT_S = 240
 LOOKING = (
+    "/api/me",
     "/api/experiments",
     "/api/experiments/mini",
     "/api/experiments/mini/problems",
@@ -47,6 +48,11 @@ def command(site: Any, *arguments: str) -> Any:
         check=True,
     )
     return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("user, may_change", [("admin", True), ("user", True), ("viewer", False)])
+def test_the_page_knows_what_a_user_may_do(site: Any, user: str, may_change: bool) -> None:
+    assert site.get("/api/me", user=user).json == {"name": user, "may_change": may_change}
 
 
 @pytest.mark.parametrize("path", LOOKING)
@@ -200,6 +206,54 @@ def test_the_api_is_described(site: Any) -> None:
     }
     schema = paths["/api/experiments/{experiment}"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
     assert schema == {"$ref": "#/components/schemas/ExperimentPage"}
+    assert "/api/report/{experiment}" in paths
+
+
+def test_every_refusal_is_described(site: Any) -> None:
+    described = site.get("/openapi.json").json
+    for path, methods in described["paths"].items():
+        for method, route in methods.items():
+            told = {"400", "401", "403", "404", "503"} | ({"409"} if route["tags"] == ["control"] else set())
+            assert set(route["responses"]) >= told, (method, path)
+            for status in told:
+                schema = route["responses"][status]["content"]["application/json"]["schema"]
+                assert list(schema) == ["$ref"], (method, path, status)
+    assert described["components"]["schemas"]["Refusal"]["required"] == ["detail"]
+
+
+def test_the_list_is_paged(site: Any) -> None:
+    whole = site.get("/api/experiments")
+    names = [row["experiment"] for row in whole.json]
+    assert whole.headers["x-total-count"] == str(len(names))
+    second = site.get("/api/experiments?offset=1&limit=1")
+    assert ([row["experiment"] for row in second.json], second.headers["x-total-count"]) == (
+        names[1:2],
+        str(len(names)),
+    )
+
+
+def test_hundreds_of_rationales_may_be_asked_for(site: Any) -> None:
+    problem_id = site.get("/api/experiments/mini/problems?split=train&limit=1").json["problems"][0]["problem_id"]
+    assert site.get(f"/api/experiments/mini/problems/{problem_id}?limit=500").status == 200
+    assert site.get(f"/api/experiments/mini/problems/{problem_id}?limit=501").status == 422
+
+
+def test_a_proxy_s_missing_setting_is_named(site: Any) -> None:
+    headers = {"Cookie": f"_token={site.token('user')}", "Origin": "https://selfexplore.example"}
+    refused = site.send("POST", "/selfexplore/api/experiments/mini/pause", "{}", headers)
+    assert refused.status == 403
+    assert "`[api] base_url`" in refused.json["detail"]
+
+
+def test_a_missing_part_is_unavailable_not_a_failure(site: Any) -> None:
+    (path, *_) = sorted(site.store.table_dir("problems", "hand", 0).glob("*.parquet"))
+    away = path.rename(path.with_suffix(".away"))
+    try:
+        refused = site.get("/api/experiments/hand/problems/other-dev-00")
+        assert (refused.status, "part of them is missing" in refused.json["detail"]) == (503, True)
+        assert site.get("/api/experiments").status == 200
+    finally:
+        away.rename(path)
 
 
 def test_airflow_shows_the_page_in_its_navigation_and_on_runs(site: Any) -> None:

@@ -9,6 +9,7 @@ from playwright.sync_api import Browser
 
 from chromium import WIDTHS, Watch, overflow
 from selfexplore_tasks.pages.model import ExperimentPage
+from selfexplore_tasks.pages.reader import Reader
 from selfexplore_tasks.pages.report import html_report, report_page
 from selfexplore_tasks.store.home import Store
 
@@ -17,7 +18,7 @@ HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='window
 
 @pytest.fixture(scope="module")
 def page(finished_store: Store) -> ExperimentPage:
-    return report_page(finished_store, "mini")
+    return report_page(Reader(finished_store), "mini")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

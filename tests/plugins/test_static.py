@@ -113,7 +113,7 @@ def test_the_start_form_is_the_dag_s_own() -> None:
 
 def test_the_forms_take_the_names_that_the_dag_takes() -> None:
     escaped = SLUG_PATTERN.strip("^$").replace("_-]", r"_\\-]").replace(r"(\.", r"(\\.")
-    for view in ("start", "experiments"):
-        source = (STATIC / "js/views" / f"{view}.js").read_text(encoding="utf-8")
-        assert f'const SLUG = "{escaped}";' in source
+    assert f'export const SLUG = "{escaped}";' in (STATIC / "js/names.js").read_text(encoding="utf-8")
+    copies = [module.name for module in MODULES if "{0,63}" in module.read_text(encoding="utf-8")]
+    assert copies == ["names.js"]
     assert f'const DEFAULT_RECIPE = "{DEFAULT_RECIPE}";' in (STATIC / "js/views/start.js").read_text(encoding="utf-8")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 
+import duckdb
 import pytest
 from tasks.console.conftest import SECRET, Arena
 
 from selfexplore_tasks.console.errors import QueryRefused
+from selfexplore_tasks.console.functions import FUNCTIONS, TABLE_FUNCTIONS
 from selfexplore_tasks.console.limits import MIB, QUERY_CHARACTERS, Limits
 from selfexplore_tasks.console.run import run_query
+from selfexplore_tasks.console.statements import DUCKDBS_OWN
 
 # <root> is the store, <outside> a folder beside it with files canary.*, <part> a part of the experiment asked for,
 # <unfinished> one beside it that no manifest names, <other_part> one of an experiment not asked for.
@@ -206,6 +209,32 @@ REFUSED = {
     "checkpoint by function": "from force_checkpoint()",
     "storage": "from pragma_storage_info('experiments')",
     "the platform": "from pragma_platform()",
+    **{
+        f"{view} while a subquery is named so": f"from {view} where exists (with {view} as (select 1) from {view})"
+        for view in ("pg_settings", "duckdb_views", "duckdb_logs", "sqlite_master", "pg_prepared_statements")
+    },
+    "a view named like a subquery elsewhere": (
+        "select * from (with DuckDB_Databases as (select 1) from duckdb_databases), system.duckdb_databases"
+    ),
+    "a view that the same list names": "with pg_settings as (from pg_settings) from pg_settings",
+    "a view that a later subquery is named like": (
+        "with a as (from pg_settings), pg_settings as (select 1) from a, pg_settings"
+    ),
+    "a view that a recursion is named like": (
+        "with recursive pg_settings as (from pg_settings union all from pg_settings) from pg_settings"
+    ),
+    "a qualified view that a subquery is named like": "with pg_settings as (select 1) from pg_catalog.pg_settings",
+    "a hidden table that a subquery is named like": "with problems as (select 1) from layout.problems",
+    "a name out of its scope": "select (with x as (select 1 as a) select a from x), * from x",
+    "a name before its place": "with a as (from b), b as (select 1) from a",
+    "a qualified name of a subquery": "with x as (select 1) from main.x",
+    "a histogram of a view": "from histogram('pg_settings', setting)",
+    "a histogram of the text of views": "from histogram('duckdb_views', sql)",
+    "a histogram of an own part": "from histogram('<part>', question)",
+    "a histogram of a table": "from histogram_values(problems, question)",
+    "a histogram in a lateral join": "from problems, lateral histogram('pg_settings', setting)",
+    "parsed logs": "from duckdb_logs_parsed('QueryLog')",
+    "profiling settings": "from duckdb_profiling_settings()",
     "the hidden schema": "from layout.problems",
     "another catalogue": "from system.main.duckdb_views",
     "the server's address": "select inet_server_addr()",
@@ -278,6 +307,18 @@ HARMLESS = {
     "every note": "select notes from stages",
     "a column of names": "select columns('.*') from problems",
     "a virtual column": "select count(*) from problems",
+    "a subquery named like a table": "with problems as (select 1 as a) from problems",
+    "a subquery that shades another": "with t as (select 1 as a) from (with t as (from t) from t)",
+    "a subquery in every place": (
+        "with t as (select 1 as a), u as (from t) select (select a from u), x.a from (from t) as x "
+        "where exists (from u) union all select a, a from t order by (select max(a) from t)"
+    ),
+    "a subquery of a recursion": (
+        "with recursive t as (with u as (select 2 as y) from u union all select t.y + 1 from t, u where t.y < 5) from t"
+    ),
+    "a pivoted subquery": "with t as (select 7 as q) (pivot t on q in (7) using count(*))",
+    "a described subquery": "describe (with t as (select 1 as a) from t)",
+    "an aggregate called histogram": "select histogram(question) from problems",
 }
 LIMITS = Limits(rows=1_000, answer_bytes=MIB, seconds=1.0, memory_bytes=256 * MIB)
 GOOD = "select count(*) as n from problems"
@@ -301,6 +342,24 @@ def test_what_is_no_reading_of_the_views_is_refused(name: str, arena: Arena) -> 
     assert SECRET not in told
     assert "needs more memory" not in told and "longer than" not in told, "refused before it ran, not while it ran"
     assert arena.fingerprints() == before
+
+
+def test_no_subquery_may_be_named_like_a_view_that_duckdb_finds() -> None:
+    with duckdb.connect(":memory:") as connection:
+        views = connection.execute("select schema_name, view_name from duckdb_views() where internal").fetchall()
+    found = {name for schema, name in views if schema != "information_schema"}
+    assert {name for name in found if not name.startswith(DUCKDBS_OWN)} == set()
+
+
+def test_no_listed_function_is_a_macro_over_tables() -> None:
+    """Such a macro may hand its argument to query_table(), which reads any relation or file."""
+    with duckdb.connect(":memory:") as connection:
+        macros = connection.execute(
+            "select function_name from duckdb_functions() "
+            "where function_type = 'table_macro' or contains(lower(macro_definition), 'query')"
+        ).fetchall()
+    assert TABLE_FUNCTIONS.isdisjoint(name for (name,) in macros)
+    assert FUNCTIONS.isdisjoint(name for (name,) in macros if name != "histogram"), "histogram is an aggregate too"
 
 
 @pytest.mark.parametrize("name", BOUNDED)

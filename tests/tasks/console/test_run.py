@@ -5,21 +5,29 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import psutil
 import pyarrow.parquet as pq
 import pytest
 from tasks.console.conftest import HOSTILE_TEXTS, SECRET, Arena
 
 from selfexplore_tasks.console import run
-from selfexplore_tasks.console.errors import QueryRefused, pointed
+from selfexplore_tasks.console.cells import csv_cell
+from selfexplore_tasks.console.errors import ConsoleBusy, QueryRefused, TablesChanged, pointed
 from selfexplore_tasks.console.limits import MIB, SHOWN, Limits
 from selfexplore_tasks.console.run import QueryServer, download, run_query, run_query_json
-from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.console.sandbox import named_in
 from selfexplore_tasks.pages.model import Column, QueryError, QueryResult
+from selfexplore_tasks.store.catalogue import read_contents, view_files
+from selfexplore_tasks.store.documentation import ready_queries
+from selfexplore_tasks.store.home import Store
+from selfexplore_tasks.store.schemas import SCHEMA_VERSION, TABLES
 
 QUESTIONS = "select question from problems order by question"
 
@@ -33,6 +41,12 @@ def refused(arena: Arena, query: str, limits: Limits = SHOWN) -> QueryRefused:
 def server_process() -> psutil.Process:
     (found,) = [child for child in psutil.Process().children() if "selfexplore_tasks.console.server" in child.cmdline()]
     return found
+
+
+def copied(arena: Arena, folder: Path) -> Store:
+    """A copy of the arena's store, to be broken."""
+    shutil.copytree(arena.store.root, folder / "store")
+    return Store(folder / "store")
 
 
 def test_rows_come_with_their_columns(arena: Arena) -> None:
@@ -83,9 +97,9 @@ def test_only_the_experiments_asked_for_are_there(arena: Arena) -> None:
     assert run_query(arena.store, ["mine"], names).rows == [["mine"]]
     assert run_query(arena.store, None, names).rows == [["mine"], ["other"]]
     assert run_query(arena.store, [], names).rows == []
-    with pytest.raises(UserError, match="'nobody' does not exist"):
+    with pytest.raises(QueryRefused, match="'nobody' does not exist"):
         run_query(arena.store, ["nobody"], names)
-    with pytest.raises(UserError, match="cannot name an experiment"):
+    with pytest.raises(QueryRefused, match="cannot name an experiment"):
         run_query(arena.store, ["../mine"], names)
 
 
@@ -112,6 +126,8 @@ def test_too_many_bytes_are_cut(arena: Arena) -> None:
         ("  explain select nope from problems", "nope", 'column "nope" not found'),
         ("select question::integer from problems", "::integer", "Could not convert"),
         ("from nowhere", "nowhere", "no table or view 'nowhere'"),
+        ("explain analyze select 1", " analyze", "EXPLAIN ANALYZE runs the query"),
+        ("explain (format json) select 1", " (format", "EXPLAIN takes no options"),
     ],
 )
 def test_an_error_names_its_place(query: str, place: str, told: str, arena: Arena) -> None:
@@ -125,22 +141,75 @@ def test_an_error_names_its_place(query: str, place: str, told: str, arena: Aren
 
 
 def test_a_message_names_no_path_of_the_server(arena: Arena, tmp_path: Path) -> None:
-    broken = tmp_path / "store"
-    for path in arena.store.root.rglob("*"):
-        if path.is_file() and "unfinished" not in path.name:
-            copy = broken / path.relative_to(arena.store.root)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(path.read_bytes())
-    part = broken / arena.part.relative_to(arena.store.root)
+    store = copied(arena, tmp_path)
+    part = store.root / arena.part.relative_to(arena.store.root)
     part.write_bytes(b"PAR1 and no more")
     with pytest.raises(QueryRefused) as found:
-        run_query(type(arena.store)(broken), ["mine"], QUESTIONS)
+        run_query(store, ["mine"], QUESTIONS)
     assert "(a file)" in found.value.message
     assert str(tmp_path) not in found.value.message
-    part.unlink()
-    with pytest.raises(QueryRefused) as found:
-        run_query(type(arena.store)(broken), ["mine"], QUESTIONS)
+    with pytest.raises(QueryRefused, match="'nobody' does not exist") as found:
+        run_query(store, ["nobody"], QUESTIONS)
     assert str(tmp_path) not in found.value.message
+
+
+def test_a_manifest_of_a_newer_program_is_one_sentence(arena: Arena, tmp_path: Path) -> None:
+    store = copied(arena, tmp_path)
+    manifest = store.manifest_file("other", 0, "prepare")
+    newer = {**json.loads(manifest.read_text(encoding="utf-8")), "schema_version": SCHEMA_VERSION + 1}
+    manifest.write_text(json.dumps(newer), encoding="utf-8")
+    with pytest.raises(QueryRefused, match="upgrade selfexplore-airflow") as found:
+        run_query(store, None, QUESTIONS)
+    assert str(tmp_path) not in found.value.message
+    assert len(run_query(store, ["mine"], QUESTIONS).rows) == len(HOSTILE_TEXTS), "the others can be asked"
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_part_that_is_gone_is_one_sentence(kind: str, arena: Arena, tmp_path: Path) -> None:
+    store = copied(arena, tmp_path)
+    (store.root / arena.part.relative_to(arena.store.root)).unlink()
+    with pytest.raises(TablesChanged, match="run the query again") as found:
+        run_query(store, ["mine"], QUESTIONS)
+    assert str(tmp_path) not in found.value.message
+    with pytest.raises(TablesChanged):
+        download(store, ["mine"], QUESTIONS, kind, tmp_path / "rows")
+    assert not (tmp_path / "rows").exists()
+
+
+@pytest.mark.parametrize("name", ["Problems", '"problems"', "problems\u200b", "stg_problems", "STG_problems"])
+def test_a_table_that_is_named_has_its_rows(name: str, arena: Arena) -> None:
+    assert run_query(arena.store, ["mine"], f"select count(*) from {name}").rows == [[len(HOSTILE_TEXTS)]]
+    assert run_query(arena.store, ["mine"], f"select * from (summarize {name})").row_count > 0
+
+
+def test_the_parts_of_every_table_that_a_query_reads_are_there(arena: Arena) -> None:
+    contents = replace(read_contents(arena.store, []), parts={table: [arena.part] for table in TABLES})
+    views = {path.stem: path.read_text(encoding="utf-8") for path in view_files()}
+    with duckdb.connect(":memory:") as connection:
+
+        def read_by(query: str) -> set[str]:
+            names = connection.get_table_names(query)
+            return (names & TABLES.keys()).union(*(read_by(views[name]) for name in names & views.keys()))
+
+        for query in (*(f"from {name}" for name in views), *(ready.sql for ready in ready_queries())):
+            kept = named_in(query, contents)
+            assert read_by(query) <= {table for table, parts in kept.parts.items() if parts}
+    assert not any(named_in("from experiments", contents).parts.values())
+
+
+def test_an_experiment_deleted_before_its_turn_is_left_out(
+    arena: Arena, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = copied(arena, tmp_path)
+    listed = run.experiment_names
+
+    def list_then_delete(store: Store) -> list[str]:
+        names = listed(store)
+        store.experiment_file("other").unlink(missing_ok=True)
+        return names
+
+    monkeypatch.setattr(run, "experiment_names", list_then_delete)
+    assert run_query(store, None, "select distinct experiment from problems").rows == [["mine"]]
 
 
 def test_a_csv_is_safe_to_open_in_a_spreadsheet(arena: Arena, tmp_path: Path) -> None:
@@ -151,7 +220,18 @@ def test_a_csv_is_safe_to_open_in_a_spreadsheet(arena: Arena, tmp_path: Path) ->
         header, *rows = csv.reader(file)
     assert (written.row_count, written.is_cut, header) == (6, False, ["question", "number", "list", "nothing"])
     assert {tuple(row[1:]) for row in rows} == {("-1", "[1, 2]", "")}
-    assert [row[0] for row in rows] == [f"'{text}" if text[0] in "=+-@" else text for text in sorted(HOSTILE_TEXTS)]
+    formulas = ("=HYPERLINK(1)", "@x")
+    assert [row[0] for row in rows] == [f"'{text}" if text in formulas else text for text in sorted(HOSTILE_TEXTS)]
+
+
+@pytest.mark.parametrize("text", ["-5", "+5", "-0.5", "-.5", "-5.", "-1e9", "+1.5E-3"])
+def test_a_number_that_is_text_stays_as_it_is_in_a_csv(text: str) -> None:
+    assert csv_cell(text) == text
+
+
+@pytest.mark.parametrize("text", ["-5+2", "-5 ", "-", "+", "-e5", "-1-1", "--5", "-5\n", "-x", "-٣", "+1;=1", "-inf"])
+def test_what_only_begins_like_a_number_is_no_formula_in_a_csv(text: str) -> None:
+    assert csv_cell(text) == f"'{text}"
 
 
 def test_a_parquet_file_holds_the_exact_texts(arena: Arena, tmp_path: Path) -> None:
@@ -183,6 +263,24 @@ def test_files_are_cut_and_failures_leave_none(kind: str, arena: Arena, tmp_path
         assert not target.exists()
 
 
+def test_a_cell_larger_than_a_file_may_be_is_one_sentence(arena: Arena, tmp_path: Path) -> None:
+    target = tmp_path / "rows.csv"
+    with pytest.raises(QueryRefused, match=r"larger than a file may be.*left\(text"):
+        download(arena.store, ["mine"], "select repeat('x', 3000000)", "csv", target, Limits(answer_bytes=MIB))
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_failure_in_the_middle_of_a_file_is_one_sentence(kind: str, arena: Arena, tmp_path: Path) -> None:
+    for query, told in (
+        ("select case when range = 90000 then 'x' else '1' end::integer as n from range(100000)", "Could not convert"),
+        ("select sum(a.range) from range(1000000) as a, range(1000000) as b where a.range % 7 = 3", "longer than 1 s"),
+    ):
+        with pytest.raises(QueryRefused, match=told):
+            download(arena.store, ["mine"], query, kind, tmp_path / "rows", Limits(rows=10**6, seconds=1))
+        assert not (tmp_path / "rows").exists()
+
+
 def test_twenty_people_ask_at_once(arena: Arena) -> None:
     def ask(number: int) -> object:
         query = f"select {number} as n" if number % 4 else "select list_reduce(range(100000000), lambda x, y: x + y)"
@@ -199,7 +297,7 @@ def test_twenty_people_ask_at_once(arena: Arena) -> None:
 def test_who_waits_too_long_is_told_so() -> None:
     server = QueryServer(places=1)
     impatient = server.place(Limits(wait_seconds=0.01))
-    with server.place(SHOWN), pytest.raises(QueryRefused, match=r"busy.*try again"), impatient:
+    with server.place(SHOWN), pytest.raises(ConsoleBusy, match=r"busy.*try again"), impatient:
         pass
     with server.place(Limits(wait_seconds=0.01)):
         pass

@@ -7,7 +7,8 @@ import pytest
 from hand_rounds import DEV, OTHER, SLUG, TEST, HandRounds
 from selfexplore_tasks.pages.compare import compare_page
 from selfexplore_tasks.pages.experiment import experiment_page
-from selfexplore_tasks.pages.reader import NotFound, Reader
+from selfexplore_tasks.pages.reader import Reader
+from selfexplore_tasks.pages.snapshot import NotFound
 from selfexplore_tasks.store.forks import fork_experiment
 
 

@@ -12,7 +12,8 @@ from hand_rounds import DEV, SLUG, HandRounds
 from selfexplore_tasks.comparison import comparison_rows
 from selfexplore_tasks.pages.experiment import experiment_page
 from selfexplore_tasks.pages.model import ExperimentPage
-from selfexplore_tasks.pages.reader import NotFound, Reader
+from selfexplore_tasks.pages.reader import Reader
+from selfexplore_tasks.pages.snapshot import NotFound
 from selfexplore_tasks.report import round_rows, score_rows
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.manifests import read_manifest
@@ -35,7 +36,9 @@ def test_accuracy_is_that_of_the_command(page: ExperimentPage, finished_store: S
 
 def test_rounds_are_those_of_the_command(page: ExperimentPage, finished_store: Store) -> None:
     for shown, row in zip(page.rounds, round_rows(finished_store, ["mini"]), strict=True):
-        assert shown.model_dump() == {name: row[name] for name in type(shown).model_fields}
+        level = None if row["alpha_spent"] is None else pytest.approx(1 - 2 * row["alpha_spent"])
+        told = {**row, "gain_level": level}
+        assert shown.model_dump() == {name: told[name] for name in type(shown).model_fields}
 
 
 def test_arms_are_those_of_the_command(page: ExperimentPage, finished_store: Store) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,10 +21,11 @@ from selfexplore_tasks.pages.reader import Reader
 from selfexplore_tasks.planning import claim_round, round_run_id
 from selfexplore_tasks.progress import Progress, recorded
 from selfexplore_tasks.store import control
-from selfexplore_tasks.store.experiments import load_experiment, open_experiment
+from selfexplore_tasks.store.experiments import delete_experiment, load_experiment, open_experiment
 from selfexplore_tasks.store.forks import fork_experiment
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.locks import live_name, stage_lock
+from selfexplore_tasks.store.manifests import read_manifest, write_manifest
 
 
 def row_of(store: Store, slug: str = SLUG, running: frozenset[str] = frozenset()) -> ExperimentRow:
@@ -67,6 +71,90 @@ def test_the_list_has_the_newest_first_and_forks_say_so(hand: HandRounds) -> Non
     assert rows[0].champion_accuracy == rows[1].champion_accuracy == pytest.approx(0.5)
 
 
+def test_a_fork_costs_what_its_own_rounds_cost(hand: HandRounds) -> None:
+    fork_experiment(hand.store, SLUG, 0, "other-way")
+    assert row_of(hand.store, "other-way").seconds == 0
+    done = read_manifest(hand.store, SLUG, 0, "sft")
+    assert done is not None
+    write_manifest(hand.store, replace(done, experiment="other-way", round=1, stage="rft", seconds=2.5, token_count=7))
+    row = row_of(hand.store, "other-way")
+    assert (row.seconds, row.tokens) == (2.5, 7)
+    assert row_of(hand.store).seconds >= 3, "the origin's are its own"
+
+
+def test_the_level_of_the_gain_is_told(hand: HandRounds) -> None:
+    assert row_of(hand.store).gain_level is None
+    hand.round(1, {DEV: 30})
+    alpha = hand.finish(1)["alpha_spent"]
+    assert alpha == 0.05
+    assert row_of(hand.store).gain_level == pytest.approx(0.9), "0.05 at either end"
+
+
+def _newer(store: Store) -> None:
+    path = store.manifest_file("broken", 0, "prepare")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 99}))
+
+
+def _unknown_field(store: Store) -> None:
+    path = store.experiment_file("broken")
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "recipe": {**content["recipe"], "brand_new": 1}}))
+
+
+def _truncated(store: Store) -> None:
+    path = store.experiment_file("broken")
+    path.write_text(path.read_text()[:50])
+
+
+def _missing_part(store: Store) -> None:
+    for path in store.table_dir("rounds", "broken", 0).glob("*.parquet"):
+        path.unlink()
+
+
+def _half_a_control(store: Store) -> None:
+    store.control_file("broken").parent.mkdir(exist_ok=True)
+    store.control_file("broken").write_text('{"state"')
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (_newer, "upgrade selfexplore-airflow"),
+        (_unknown_field, "recipe of experiment 'broken' .*brand_new"),
+        (_truncated, "'broken' are damaged"),
+        (_missing_part, "part of them is missing"),
+        (_half_a_control, "'broken' are damaged"),
+    ],
+)
+def test_one_unreadable_experiment_does_not_hide_the_others(
+    hand: HandRounds, damage: Callable[[Store], None], why: str
+) -> None:
+    fork_experiment(hand.store, SLUG, 0, "broken")
+    damage(hand.store)
+    rows = {row.experiment: row for row in experiment_rows(Reader(hand.store))}
+    assert (rows[SLUG].state, rows[SLUG].problem) == ("idle", None)
+    assert rows["broken"].state == "unreadable"
+    assert re.search(why, rows["broken"].problem or "")
+
+
+def test_an_experiment_deleted_during_a_poll_is_left_out(hand: HandRounds) -> None:
+    fork_experiment(hand.store, SLUG, 0, "going")
+    reader = Reader(hand.store)
+    reader.slugs = lambda: [SLUG, "going"]  # type: ignore[method-assign]  # as it was listed a moment ago
+    delete_experiment(hand.store, "going")
+    assert [row.experiment for row in experiment_rows(reader)] == [SLUG]
+
+
+def test_the_list_can_be_paged(hand: HandRounds) -> None:
+    for name in ("b", "c", "d"):
+        fork_experiment(hand.store, SLUG, 0, name)
+    reader = Reader(hand.store)
+    whole = [row.experiment for row in experiment_rows(reader)]
+    paged = [row.experiment for offset in (0, 3, 6) for row in experiment_rows(reader, offset=offset, limit=3)]
+    assert paged == whole
+    assert sorted(whole) == ["b", "c", "d", SLUG]
+
+
 def test_a_store_without_experiments_has_an_empty_list(tmp_path: Path) -> None:
     assert experiment_rows(Reader(Store(tmp_path))) == []
 
@@ -109,10 +197,13 @@ def test_a_live_stage_may_not_have_said_anything(hand: HandRounds) -> None:
 
 LOCKED = """
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from selfexplore_tasks.progress import Progress, recorded
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.locks import live_name, stage_lock
+from selfexplore_tasks.store.manifests import read_manifest, write_manifest
 store = Store(Path(sys.argv[1]))
 with stage_lock(store, "hand", round_number=1, stage="explore", shard=0):
     with recorded(store.progress_file("hand", live_name(1, "explore", 0))), Progress("explore", 10, "rationales"):

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from hand_rounds import DEV, SLUG, HandRounds
-from selfexplore_tasks.pages.model import ProblemPage
 from selfexplore_tasks.pages.problem import problem_page
-from selfexplore_tasks.pages.reader import NotFound, Reader
+from selfexplore_tasks.pages.problem_model import ProblemPage
+from selfexplore_tasks.pages.reader import Reader
+from selfexplore_tasks.pages.snapshot import NotFound
 from selfexplore_tasks.steps import explorable_steps
+from selfexplore_tasks.store.home import Store
 
 Stored = Callable[..., list[dict[str, Any]]]
 
@@ -98,6 +102,53 @@ def test_a_limit_cuts_each_round(reader: Reader, pages: dict[str, ProblemPage]) 
     cut = problem_page(reader, "mini", problem_id, limit=2)
     assert [one.rationale_id for one in cut.rationales] == [one.rationale_id for one in whole.rationales][:2]
     assert cut.rationale_total == whole.rationale_total > 2
+
+
+def test_rounds_count_what_is_not_shown_too(reader: Reader, pages: dict[str, ProblemPage], stored: Stored) -> None:
+    rows = stored("rationales")
+    for problem_id in list(pages)[:5]:
+        mine = [row["is_correct_strict"] for row in rows if row["problem_id"] == problem_id]
+        (counted,) = problem_page(reader, "mini", problem_id, limit=1).rounds
+        assert (counted.round, counted.rationale_count, counted.correct_count) == (1, len(mine), sum(mine))
+        assert len(mine) > 1
+
+
+def test_without_rollouts_a_rationale_is_not_explored(store_before: Callable[[str], Store]) -> None:
+    """There was nothing to explore; its outcome pair says nothing of that."""
+    store = store_before("summarize")
+    reader = Reader(store)
+    (path,) = reader.snapshot("mini").parts("first_pits")
+    with pq.ParquetFile(path) as part:
+        pits = part.read()
+    rows = pits.to_pylist()
+    problem_id, gone = rows[0]["problem_id"], rows[0]["rationale_id"]
+    rows[0].update(pass_counts=[], draw_counts=[], first_pit_step=None)
+    pq.write_table(pa.Table.from_pylist(rows, pits.schema), path)
+    explored = [one.rationale_id for one in problem_page(reader, "mini", problem_id).rationales if one.is_explored]
+    assert explored == [row["rationale_id"] for row in rows if row["problem_id"] == problem_id and row["draw_counts"]]
+    assert gone not in explored
+
+
+def test_before_stage_explore_nothing_is_explored(store_before: Callable[[str], Store], stored: Stored) -> None:
+    page = problem_page(Reader(store_before("explore")), "mini", stored("first_pits")[0]["problem_id"])
+    assert [pair.kind for pair in page.pairs if pair.is_kept]
+    assert not any(one.is_explored for one in page.rationales)
+
+
+def test_many_rollouts_are_cut_evenly(reader: Reader, stored: Stored) -> None:
+    problem_id = stored("first_pits")[0]["problem_id"]
+    snapshot = reader.snapshot("mini")
+    ids = [row["rationale_id"] for row in stored("first_pits") if row["problem_id"] == problem_id]
+
+    def steps(total: int) -> list[tuple[str, int, int]]:
+        parts = {"rollouts": snapshot.parts("rollouts")}
+        limits = {"row_limit": 50, "row_total": total}
+        rows = reader.rows("problem_rollouts", parts, problem_id=problem_id, rationale_ids=ids, **limits)  # type: ignore[arg-type]
+        return [(row["rationale_id"], row["step"], row["place"]) for row in rows]
+
+    firsts = [one for one in steps(1_000) if one[2] == 1]
+    assert len(firsts) < len(steps(1_000))
+    assert steps(len(firsts)) == firsts
 
 
 def test_a_dev_problem_shows_how_every_model_answered(hand: HandRounds) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
 from hand_rounds import COUNT, DEV, SLUG, TEST, HandRounds
 from selfexplore_tasks.pages.problems import problem_list
-from selfexplore_tasks.pages.reader import NotFound, Reader
+from selfexplore_tasks.pages.reader import Reader
+from selfexplore_tasks.pages.snapshot import NotFound
+from selfexplore_tasks.store.catalogue import SQL_DIR
+from selfexplore_tasks.store.champions import ChampionEntry
+from selfexplore_tasks.store.files import write_json
 from selfexplore_tasks.store.home import Store
 
 Stored = Callable[..., list[dict[str, Any]]]
@@ -59,6 +64,31 @@ def test_round_0_compares_with_nothing(flipped: Reader) -> None:
     assert {row.was_solved for row in first.problems} == {None}
     assert sum(bool(row.is_solved) for row in first.problems) == COUNT
     assert problem_list(flipped, SLUG, round_number=0, status="newly_solved").total == 0
+
+
+def test_newly_means_against_the_champion_the_round_started_from(hand: HandRounds) -> None:
+    """Round 1's candidate is rejected: round 2 started from round 0's, as `sql/queries/flipped.sql` has it."""
+    hand.round(1, {DEV: 15})
+    assert hand.finish(1)["promoted"] is False
+    hand.round(2, {DEV: 30})
+    hand.finish(2)
+    query = (SQL_DIR / "queries" / "flipped.sql").read_text(encoding="utf-8")
+    rows = [row for row in hand.rows(query) if (row["round"], row["split"]) == (2, "dev")]
+    counted = [sum(row["flip"] == flip for row in rows) for flip in ("newly solved", "newly lost")]
+    reader = Reader(hand.store)
+    shown = [problem_list(reader, SLUG, split="dev", status=one).total for one in ("newly_solved", "newly_lost")]
+    assert shown == counted == [10, 0]
+
+
+def test_a_round_under_way_is_compared_with_a_persons_choice(hand: HandRounds) -> None:
+    hand.round(1, {DEV: 15})
+    hand.finish(1)
+    hand.round(2, {DEV: 30})
+    reader = Reader(hand.store)
+    assert problem_list(reader, SLUG, split="dev", status="newly_solved").total == 10
+    entry = asdict(ChampionEntry("1/policy", 1, "2026-01-01T00:00:00+00:00", "ada", "why not"))
+    write_json(hand.store.champion_file(SLUG), {"chosen": [entry]})
+    assert problem_list(reader, SLUG, split="dev", status="newly_solved").total == 15
 
 
 def test_pages_follow_each_other(flipped: Reader) -> None:

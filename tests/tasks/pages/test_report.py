@@ -12,6 +12,7 @@ import pytest
 from selfexplore_tasks.cli import main
 from selfexplore_tasks.pages import report
 from selfexplore_tasks.pages.model import ExperimentPage
+from selfexplore_tasks.pages.reader import Reader
 from selfexplore_tasks.pages.report import html_report, report_page
 from selfexplore_tasks.pages.report_text import escape, markdown_report
 from selfexplore_tasks.report import format_accuracy, round_rows, score_rows
@@ -23,7 +24,7 @@ SLUG = "mini"
 
 @pytest.fixture(scope="module")
 def page(finished_store: Store) -> ExperimentPage:
-    return report_page(finished_store, SLUG)
+    return report_page(Reader(finished_store), SLUG)
 
 
 def table(text: str, title: str) -> list[list[str]]:
@@ -54,6 +55,15 @@ def test_the_decisions_and_seconds_are_those_of_selfexplore_rounds(finished_stor
     for row in rounds:
         for stage, taken in row["seconds"].items():
             assert seconds[stage, f"round {row['round']}"].split(" ")[0] == f"{taken:,.1f}"
+
+
+def test_the_gate_s_interval_says_its_level(page: ExperimentPage) -> None:
+    header, *rows = table(markdown_report(page), "Decisions")
+    gains = {row[0]: row[header.index("gain on dev, points [interval]")] for row in rows}
+    spent = page.rounds[1].alpha_spent
+    assert spent is not None
+    assert gains["0"] == ""
+    assert gains["1"].endswith(f"] ({100 - 200 * spent:.3g}%)")
 
 
 def test_the_funnel_ends_with_the_pairs_that_were_kept(

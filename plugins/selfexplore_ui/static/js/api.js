@@ -10,6 +10,7 @@ export const PATHS = {
   resume: "/experiments/{experiment}/resume",
   cancel: "/experiments/{experiment}/cancel",
   fork: "/experiments/{experiment}/fork",
+  me: "/me",
   run: "/runs/{run_id}",
   compare: "/compare",
   recipes: "/recipes",
@@ -23,6 +24,7 @@ export const PATHS = {
   report: "/report/{experiment}",
 };
 
+export const MOST_EXPERIMENTS = 1000; // that one answer lists
 export const ROUND_DAG = "selfexplore_round";
 
 /** What a request came back with; `body` is the JSON of the answer, if it was JSON. */
@@ -52,10 +54,18 @@ export function post(name, parts, body, signal) {
   return json(apiUrl(name, parts), { ...withBody(body), signal });
 }
 
-/** POST that answers with a file. */
+/** POST that answers with a file; `cut` is the number of rows that it was cut to, null where it is whole. */
 export async function postForFile(name, body) {
   const response = await request(apiUrl(name), withBody(body));
-  return response.blob();
+  const cut = response.headers.get("X-Selfexplore-Cut");
+  return { file: await response.blob(), cut: cut === null ? null : Number(cut) };
+}
+
+/** Experiments from `offset` on, at most `limit`, the newest first, and how many there are. */
+export async function experimentList(offset, limit, signal) {
+  const response = await request(apiUrl("experiments", {}, { offset, limit }), { signal });
+  const rows = await response.json();
+  return { rows, total: Number(response.headers.get("X-Total-Count") ?? rows.length) };
 }
 
 /** Start a round as the user, through Airflow's own API; returns the Dag run. */
@@ -91,16 +101,21 @@ async function request(url, options) {
   }
   if (response.ok) return response;
   const body = await response.json().catch(() => null);
-  throw new ApiError(sentence(response, body), response.status, body);
+  const sentence = errorSentence(response.status, body, (options?.method ?? "GET") !== "GET");
+  throw new ApiError(sentence, response.status, body);
 }
 
-function sentence(response, body) {
-  if (response.status === 401) return "Your session has ended: log in to Airflow again, then reload this page.";
+/** What an answer that is no success means, in a sentence for the reader. */
+export function errorSentence(status, body, isChange) {
   const detail = body?.detail ?? body?.message;
+  if (status === 401) return "Your session has ended: log in to Airflow again, then reload this page.";
+  if (status === 403 && (typeof detail !== "string" || detail === "Forbidden")) {
+    return isChange
+      ? `You may look, but not change anything here: that takes the right to trigger the Dag ${ROUND_DAG}.`
+      : `You may not see this: it takes the rights to view plugins and the runs of the Dag ${ROUND_DAG}.`;
+  }
   if (typeof detail === "string") return detail;
   if (typeof detail?.message === "string") return detail.message;
   if (Array.isArray(detail)) return detail.map((one) => `${(one.loc ?? []).join(".")}: ${one.msg}`).join("; ");
-  if (response.status === 403)
-    return "You may look at this page, but not do that: the right to trigger the Dag is missing.";
-  return `Airflow answered with status ${response.status}.`;
+  return `Airflow answered with status ${status}.`;
 }

@@ -15,6 +15,7 @@ const SERIES = [
 const SYMBOLS = ["circle", "square", "triangle", "diamond", "cross", "star"];
 const SVG = "http://www.w3.org/2000/svg";
 const NARROW = 420; // px
+const TICK = 32; // px, the least between two marks of an axis
 
 /** Scales that give every name a colour and a symbol, the same in every chart of a page. */
 export function series(names) {
@@ -106,6 +107,20 @@ function redrawOnResize(plot, draw) {
     drawn = width;
     replace(plot, draw(width));
   }).observe(plot);
+}
+
+/**
+ * Those of the values of an axis that get a mark on `width` pixels: all, or the multiples of 2, 5, 10, …; a word gets
+ * one always, and then none that stands close before it.
+ */
+export function thinned(values, width) {
+  const room = Math.max(2, Math.floor(width / TICK));
+  let every = 1;
+  for (let next = 0; values.length / every > room; next += 1) every = [2, 5, 10][next % 3] * 10 ** Math.floor(next / 3);
+  const isWord = (value) => Number.isNaN(Number(value));
+  const word = values.findIndex(isWord);
+  const isClear = (index) => every === 1 || word < index || word - index >= every;
+  return values.filter((value, index) => isWord(value) || (Number(value) % every === 0 && isClear(index)));
 }
 
 /** Groups of rows by a key, in the order in which the keys appear. */

@@ -1,6 +1,6 @@
 // Charts of one round: the funnel of counts, first pits by step, the curves of preference training, what it cost.
 
-import { chart, distinct, groupBy, legend, series } from "./chart.js";
+import { chart, distinct, groupBy, legend, series, thinned } from "./chart.js";
 import { compact, count, duration, number, percent } from "./format.js";
 import { dataTable } from "./table.js";
 
@@ -32,7 +32,6 @@ export function pitChart(pits) {
     name: row.step === null ? "no pit" : String(row.step),
     share: row.count / (total || 1),
   }));
-  const Plot = window.Plot;
   return chart({
     title: "Where wrong rationales first go wrong",
     note: `First pit of ${count(total)} explored rationales: the first step from which no rollout succeeds.`,
@@ -43,27 +42,35 @@ export function pitChart(pits) {
       { name: "Share", value: (row) => row.share, cell: (row) => percent(row.share), numeric: true },
     ],
     rows,
-    draw: () => ({
-      height: 240,
-      x: { label: "Step", type: "band", domain: rows.map((row) => row.name), padding: 0.25 },
-      y: {
-        label: "Rationales",
-        grid: true,
-        tickFormat: compact,
-        domain: [0, 1.12 * Math.max(...rows.map((row) => row.count))],
-      },
-      marks: [
-        Plot.barY(rows, {
-          x: "name",
-          y: "count",
-          z: null,
-          fill: (row) => (row.step === null ? "var(--series-6)" : "var(--series-1)"),
-        }),
-        Plot.text(rows, { x: "name", y: "count", text: (row) => count(row.count), dy: -8, fill: "currentColor" }),
-        Plot.ruleY([0], { stroke: "var(--line)" }),
-      ],
-    }),
+    draw: (width) => pitPlot(rows, width),
   });
+}
+
+function pitPlot(rows, width) {
+  const Plot = window.Plot;
+  const names = rows.map((row) => row.name);
+  const ticks = thinned(names, width);
+  const numbered = ticks.length === names.length ? rows : []; // crowded numbers cannot be read: the table has them
+  return {
+    height: 240,
+    x: { label: "Step", type: "band", domain: names, ticks, padding: 0.25 },
+    y: {
+      label: "Rationales",
+      grid: true,
+      tickFormat: compact,
+      domain: [0, 1.12 * Math.max(...rows.map((row) => row.count))],
+    },
+    marks: [
+      Plot.barY(rows, {
+        x: "name",
+        y: "count",
+        z: null,
+        fill: (row) => (row.step === null ? "var(--series-6)" : "var(--series-1)"),
+      }),
+      Plot.text(numbered, { x: "name", y: "count", text: (row) => count(row.count), dy: -8, fill: "currentColor" }),
+      Plot.ruleY([0], { stroke: "var(--line)" }),
+    ],
+  };
 }
 
 const CURVES = [
@@ -120,6 +127,7 @@ function trainingChart({ key, title, axis }, rows, names) {
     rows,
     draw: () => ({
       height: 200,
+      marginLeft: 72, // a curve that hardly moves has marks of many digits
       ...series(names),
       x: { label: "Optimiser step", inset: 6, ticks: wholeTicks(drawn), tickFormat: count },
       y: { label: axis, grid: true, ticks: 5 },

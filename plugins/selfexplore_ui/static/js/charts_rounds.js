@@ -1,6 +1,6 @@
 // Charts over all rounds of an experiment: accuracy, and the differences between its models.
 
-import { chart, distinct, groupBy, legend, series } from "./chart.js";
+import { chart, distinct, groupBy, legend, series, thinned } from "./chart.js";
 import { h } from "./dom.js";
 import { count, percent, percentInterval, pointsInterval } from "./format.js";
 
@@ -41,7 +41,7 @@ function accuracyChart(name, points, names, span) {
       { name: "Promoted", value: (row) => (row.promoted ? "yes" : "") },
     ],
     rows,
-    draw: () => accuracyPlot(rows, promoted, rounds, names, span),
+    draw: (width) => accuracyPlot(rows, promoted, thinned(rounds, width), names, span),
   });
 }
 
@@ -49,13 +49,14 @@ function interval(point) {
   return percentInterval(point.accuracy, point.low, point.high);
 }
 
-function accuracyPlot(rows, promoted, rounds, names, span) {
+function accuracyPlot(rows, promoted, ticks, names, span) {
   const Plot = window.Plot;
+  const rounds = rows.map((row) => row.round);
   const ends = [Math.min(...rounds) - 0.5, Math.max(...rounds) + 0.5];
   return {
     height: 260,
     ...series(names),
-    x: { label: "Round", domain: ends, ticks: rounds, tickFormat: (round) => String(round) },
+    x: { label: "Round", domain: ends, ticks, tickFormat: (round) => String(round) },
     y: { label: "Problems solved, %", domain: [100 * span.low, 100 * span.high], grid: true, nice: true },
     marks: [
       Plot.line(promoted, { x: "x", y: (row) => 100 * row.accuracy, stroke: "var(--line)", strokeDasharray: "3 3" }),
@@ -177,11 +178,11 @@ export function passRateChart(rates) {
       { name: "Rollouts", value: (row) => row.draw_count, numeric: true },
     ],
     rows,
-    draw: () => passRatePlot(rows, rounds),
+    draw: (width) => passRatePlot(rows, rounds, width),
   });
 }
 
-function passRatePlot(rows, rounds) {
+function passRatePlot(rows, rounds, width) {
   const Plot = window.Plot;
   const up = (row) => 100 * row.pass_rate;
   const title = (row) =>
@@ -191,7 +192,7 @@ function passRatePlot(rows, rounds) {
     ...series(rounds),
     x: {
       label: "Step behind which the rollout starts",
-      ticks: distinct(rows.map((row) => row.step)).slice(0, 20),
+      ticks: thinned(distinct(rows.map((row) => row.step)), width),
       tickFormat: (step) => String(step),
       inset: 12,
     },

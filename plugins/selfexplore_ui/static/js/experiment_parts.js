@@ -9,6 +9,8 @@ import {
   count,
   dateTime,
   duration,
+  leveledInterval,
+  levelText,
   number,
   percentInterval,
   points,
@@ -24,6 +26,7 @@ const STATES = {
   paused: "warning",
   cancelled: "error",
   ended: "success",
+  unreadable: "error",
 };
 
 /** The state of an experiment as a badge. */
@@ -44,10 +47,12 @@ export function summary(row) {
     [
       "Last gain",
       points(row.gain),
-      row.gain === null ? "" : `${pointsInterval(row.gain, row.gain_low, row.gain_high)}, ${spaced(row.decision)}`,
+      row.gain === null
+        ? ""
+        : `${spaced(row.decision)}, ${pointsInterval(row.gain, row.gain_low, row.gain_high)}${levelOf(row)}`,
     ],
     ["Rounds", row.last_round === null ? UNKNOWN : `${row.last_round} of ${row.max_rounds}`, "after round 0"],
-    ["Time", duration(row.seconds), `${compact(row.tokens)} tokens`],
+    ["Time", duration(row.seconds), costLabel(row)],
   ];
   return h(
     "dl",
@@ -58,12 +63,24 @@ export function summary(row) {
   );
 }
 
+/** The tokens of an experiment; what a fork took over is counted where it was made. */
+export function costLabel(row) {
+  return `${compact(row.tokens)} tokens${row.forked_from ? ", since the fork" : ""}`;
+}
+
+function levelOf(row) {
+  return row.gain_level ? `, a ${levelText(row.gain_level)} interval` : "";
+}
+
 function spaced(decision) {
   return (decision ?? "").replaceAll("_", " ");
 }
 
-/** Everything below the numbers. `linkToRound(round)` gives a link to its problems, or null where there is none. */
-export function experimentParts(page, linkToRound = () => null) {
+/**
+ * Everything below the numbers. `linkToRound(round)` gives a link to its problems, or null where there is none;
+ * `round` is the one to show (null: the last), and `onRound(round)` hears of another choice.
+ */
+export function experimentParts(page, { linkToRound = () => null, round = null, onRound = () => {} } = {}) {
   const accuracy = accuracyCharts(page.accuracy);
   return [
     page.experiment.stop_reason ? notice("info", h("strong", {}, "Ended: "), page.experiment.stop_reason) : null,
@@ -74,7 +91,7 @@ export function experimentParts(page, linkToRound = () => null) {
         : h("p", { class: "empty" }, "No model is evaluated yet."),
     ),
     section("Rounds and decisions", decisionTable(page.rounds, linkToRound)),
-    oneRound(page),
+    oneRound(page, round, onRound),
     section("Recipe", recipeTable(page.recipe)),
   ];
 }
@@ -90,9 +107,10 @@ function decisionTable(rounds, linkToRound) {
     { name: "Candidate", value: (row) => row.candidate },
     { name: "Champion after", value: (row) => row.champion },
     {
-      name: "Gain on dev, points",
+      name: "Gain on dev, points [interval] (its level)",
+      title: "The gate's interval, with its level: it leaves out on each side what the round may spend of alpha",
       value: (row) => row.gain,
-      cell: (row) => pointsInterval(row.gain, row.gain_low, row.gain_high),
+      cell: (row) => leveledInterval(row.gain, row.gain_low, row.gain_high, row.gain_level),
       numeric: true,
     },
     { name: "p-value", value: (row) => row.p_value, cell: (row) => number(row.p_value), numeric: true },
@@ -100,28 +118,35 @@ function decisionTable(rounds, linkToRound) {
     { name: "Gain on test", value: (row) => row.test_gain, cell: (row) => points(row.test_gain), numeric: true },
     { name: "Reason", value: (row) => row.decision_reason, wide: true },
   ];
-  return dataTable(columns, rounds, {
+  const table = dataTable(columns, rounds, {
     caption: "What the gate decided after each round",
     cards: true,
     empty: "No round is finished yet.",
   });
+  const note = "The gate's interval is made for its decision: it has the level that stands behind it, not always 95%.";
+  return [table, rounds.length ? h("p", { class: "chart-note" }, note) : null];
 }
 
 /** What belongs to one round, with a choice of the round. */
-function oneRound(page) {
+function oneRound(page, wanted, onRound) {
   const rounds = [...groupBy([...page.funnel, ...page.costs], (row) => row.round).keys()].sort(
     (left, right) => left - right,
   );
   if (rounds.length === 0) return null;
   const body = h("div", {});
   const show = (round) => replace(body, roundParts(page, round));
+  const choose = (round) => {
+    show(round);
+    onRound(round);
+  };
   const select = h(
     "select",
-    { id: "round-shown", class: "input", onchange: (event) => show(Number(event.target.value)) },
+    { id: "round-shown", class: "input", onchange: (event) => choose(Number(event.target.value)) },
     rounds.map((round) => h("option", { value: String(round) }, `Round ${round}`)),
   );
-  select.value = String(rounds.at(-1));
-  show(rounds.at(-1));
+  const first = rounds.includes(wanted) ? wanted : rounds.at(-1);
+  select.value = String(first);
+  show(first);
   return section(
     "One round",
     h("div", { class: "toolbar" }, h("label", { for: "round-shown" }, "Round"), select),

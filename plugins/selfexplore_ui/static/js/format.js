@@ -25,6 +25,17 @@ export function pointsInterval(difference, low, high) {
   return isMissing(difference) ? UNKNOWN : `${signed(difference)} ${bracket(low, high)}`.trim();
 }
 
+/** `+2.9 [2.3, 3.4] (90%)`: the interval with the level at which it was made. */
+export function leveledInterval(difference, low, high, level) {
+  const text = pointsInterval(difference, low, high);
+  return isMissing(difference) || isMissing(level) ? text : `${text} (${levelText(level)})`;
+}
+
+/** `95%`, `97.5%`: the level of an interval. */
+export function levelText(level) {
+  return `${Number((100 * level).toPrecision(4))}%`;
+}
+
 function signed(difference) {
   const text = (100 * difference).toFixed(1);
   return Number(text) > 0 ? `+${text}` : text.replace("-", "−").replace(/^−0\.0$/, "0.0");

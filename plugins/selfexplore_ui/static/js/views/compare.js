@@ -1,6 +1,6 @@
 // Two rounds side by side: how far they differ over the same problems, and which problems flipped.
 
-import { get } from "../api.js";
+import { experimentList, get, MOST_EXPERIMENTS } from "../api.js";
 import { differenceChart, differenceColumns } from "../charts_rounds.js";
 import { badge, h, section } from "../dom.js";
 import { count, shorten } from "../format.js";
@@ -11,7 +11,7 @@ const PAGE = 50;
 
 /** The comparison that the query of the address asks for, below a form that asks. */
 export async function compareView(route, signal) {
-  const experiments = await get("experiments", {}, {}, signal);
+  const { rows: experiments } = await experimentList(0, MOST_EXPERIMENTS, signal);
   const sides = experiments.flatMap((row) =>
     row.last_round === null
       ? []

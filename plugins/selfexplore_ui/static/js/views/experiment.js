@@ -1,30 +1,67 @@
 // One experiment: its numbers, charts and decisions.
 
+import { actionsOf, mayChange } from "../actions.js";
 import { apiUrl, get } from "../api.js";
-import { h, replace } from "../dom.js";
+import { h, notice, replace } from "../dom.js";
 import { experimentParts, origin, stateBadge, summary } from "../experiment_parts.js";
-import { routeTo } from "../route.js";
-import { actionsOf, liveStage } from "./experiments.js";
+import { follow, isFinal } from "../follow.js";
+import { remember, routeTo } from "../route.js";
+import { liveStage } from "./experiments.js";
 
 const LIVE_MS = 5_000; // between two looks at a running experiment
+const IDLE_MS = 15_000; // at any other: it may be started again
 
-/** The page of one experiment. */
+/** The page of one experiment; `round` in the address is the round whose charts are shown. */
 export async function experimentView(route, signal) {
   const [slug] = route.parts;
+  const trouble = h("div", { id: "experiment-trouble" });
   const head = h("div", { id: "experiment-head" });
   const parts = h("div", { id: "experiment-parts" });
-  let shownRound;
+  const allowed = await mayChange();
+  const choice = { linkToRound: problemsLink(slug), round: roundOf(route.query), onRound: null };
+  choice.onRound = (round) => {
+    choice.round = round;
+    remember(routeTo("experiment", [slug], { round }));
+  };
+  let shown = { state: "", row: null };
   const show = async () => {
     const page = await get("experiment", { experiment: slug }, {}, signal);
-    replace(head, experimentHead(page.experiment, show));
-    // Charts only where a round was added: a chart that is looked at does not move.
-    if (page.experiment.last_round !== shownRound) replace(parts, experimentParts(page, problemsLink(slug)));
-    shownRound = page.experiment.last_round;
-    return page.experiment;
+    replace(trouble);
+    replace(head, experimentHead(page.experiment, allowed, show));
+    // Charts only where something was finished: a chart that is looked at does not move.
+    const state = finished(page);
+    if (state !== shown.state) redraw(parts, experimentParts(page, choice));
+    shown = { state, row: page.experiment };
   };
-  const row = await show();
-  follow(show, row, signal);
-  return { title: slug, content: [head, parts] };
+  await show();
+  follow({
+    look: show,
+    waitMs: () => (shown.row.state === "running" || shown.row.live.length > 0 ? LIVE_MS : IDLE_MS),
+    failed: (error) => {
+      const next = isFinal(error) ? "It is not looked at again: reload the page." : "It is tried again.";
+      replace(trouble, notice("error", `${error.message} What you see may be old. ${next}`));
+    },
+    signal,
+  });
+  return { title: slug, content: [trouble, head, parts] };
+}
+
+function roundOf(query) {
+  return /^\d+$/.test(query.round ?? "") ? Number(query.round) : null;
+}
+
+/** What changes when a stage or a round is finished. */
+function finished(page) {
+  return [page.experiment.last_round, page.rounds.length, page.costs.length, page.accuracy.length].join(" ");
+}
+
+/** Replace charts and keep the height until they are drawn, so that the page does not jump. */
+function redraw(parts, content) {
+  parts.style.minHeight = `${parts.offsetHeight}px`;
+  replace(parts, content);
+  window.setTimeout(() => {
+    parts.style.minHeight = "";
+  }, 500);
 }
 
 function problemsLink(slug) {
@@ -32,27 +69,13 @@ function problemsLink(slug) {
     h("a", { href: routeTo("problems", [slug], { round }), title: `Problems of round ${round}` }, `${round}`);
 }
 
-async function follow(show, first, signal) {
-  let row = first;
-  while (!signal.aborted && (row.state === "running" || row.live.length > 0)) {
-    await new Promise((resolve) => window.setTimeout(resolve, LIVE_MS));
-    if (signal.aborted) return;
-    if (document.hidden) continue;
-    try {
-      row = await show();
-    } catch {
-      if (signal.aborted) return; // the next look may succeed
-    }
-  }
-}
-
-function experimentHead(row, refresh) {
+function experimentHead(row, allowed, refresh) {
   return [
     h(
       "div",
       { class: "page-head" },
       h("div", {}, h("h1", {}, row.experiment, " ", stateBadge(row.state)), h("p", {}, origin(row))),
-      h("div", { class: "actions" }, compareLink(row), actionsOf(row, refresh)),
+      h("div", { class: "actions" }, compareLink(row), allowed ? actionsOf(row, refresh) : null),
     ),
     subnav(row.experiment, "experiment"),
     row.live.length ? h("div", { class: "card" }, row.live.map(liveStage)) : null,

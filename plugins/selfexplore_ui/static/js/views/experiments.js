@@ -1,62 +1,67 @@
 // All experiments, live: what runs, how good the champions are, what it cost, and the hand on the wheel.
 
-import { get, post } from "../api.js";
-import { ask, toast } from "../dialog.js";
+import { actionsOf, mayChange } from "../actions.js";
+import { experimentList } from "../api.js";
 import { badge, h, notice, replace } from "../dom.js";
-import { stateBadge } from "../experiment_parts.js";
-import { compact, count, duration, percent, percentInterval, pointsInterval, UNKNOWN } from "../format.js";
+import { costLabel, stateBadge } from "../experiment_parts.js";
+import { follow } from "../follow.js";
+import { count, duration, levelText, percent, percentInterval, pointsInterval, UNKNOWN } from "../format.js";
 import { go, routeTo } from "../route.js";
-import { dataTable } from "../table.js";
+import { dataTable, pagerContent } from "../table.js";
 
 const LIVE_MS = 3_000; // between two looks while something runs
 const IDLE_MS = 15_000;
-const SLUG = "[A-Za-z0-9][A-Za-z0-9_\\-]{0,63}(\\.[A-Za-z0-9_\\-]+)*";
+const PAGE = 200; // experiments shown at once
 
 /** The list of experiments. */
 export async function experimentsView(route, signal) {
+  const offset = Math.max(0, Number(route.query.offset) || 0);
   const table = h("div", { id: "experiments" });
   const status = h("p", { class: "soft" });
+  const allowed = await mayChange();
   let shownText = "";
+  let isLive = false;
   const refresh = async () => {
-    const rows = await get("experiments", {}, {}, signal);
+    const { rows, total } = await experimentList(offset, PAGE, signal);
     const text = JSON.stringify(rows);
-    if (text !== shownText) replace(table, experimentTable(rows, refresh));
+    if (text !== shownText) replace(table, experimentTable(rows, allowed, refresh), pager(offset, rows, total));
     shownText = text;
-    status.textContent = summaryLine(rows);
-    return rows;
+    isLive = rows.some((row) => row.state === "running" || row.live.length > 0);
+    status.textContent = summaryLine(rows, total);
   };
-  const rows = await refresh();
-  poll(refresh, rows, status, signal);
-  const start = h("a", { class: "button primary", href: routeTo("start") }, "Start an experiment");
-  return {
-    title: "Experiments",
-    content: [h("div", { class: "page-head" }, h("div", {}, h("h1", {}, "Experiments"), status), start), table],
-  };
-}
-
-function summaryLine(rows) {
-  const running = rows.filter((row) => row.state === "running").length;
-  if (rows.length === 0) return "";
-  return `${count(rows.length)} ${rows.length === 1 ? "experiment" : "experiments"}, ${running} running`;
-}
-
-async function poll(refresh, first, status, signal) {
-  let rows = first;
-  while (!signal.aborted) {
-    const isLive = rows.some((row) => row.state === "running" || row.live.length > 0);
-    await new Promise((resolve) => window.setTimeout(resolve, isLive ? LIVE_MS : IDLE_MS));
-    if (signal.aborted) return;
-    if (document.hidden) continue;
-    try {
-      rows = await refresh();
-    } catch (error) {
-      if (signal.aborted) return;
+  await refresh();
+  follow({
+    look: refresh,
+    waitMs: () => (isLive ? LIVE_MS : IDLE_MS),
+    failed: (error) => {
       status.textContent = `${error.message} What you see may be old.`;
-    }
-  }
+    },
+    signal,
+  });
+  const start = h("a", { class: "button primary", href: routeTo("start") }, "Start an experiment");
+  const head = h("div", { class: "page-head" }, h("div", {}, h("h1", {}, "Experiments"), status));
+  if (allowed) head.append(start);
+  return { title: "Experiments", content: [head, table] };
 }
 
-function experimentTable(rows, refresh) {
+function summaryLine(rows, total) {
+  const running = rows.filter((row) => row.state === "running").length;
+  if (total === 0) return "";
+  const where = total > rows.length ? " on this page" : "";
+  return `${count(total)} ${total === 1 ? "experiment" : "experiments"}, ${running} running${where}`;
+}
+
+function pager(offset, rows, total) {
+  if (total <= PAGE) return null;
+  const turn = (to) => () => go(routeTo("experiments", [], { offset: to || null }));
+  const turns = {
+    back: offset > 0 ? turn(Math.max(0, offset - PAGE)) : null,
+    on: offset + PAGE < total ? turn(offset + PAGE) : null,
+  };
+  return h("div", { class: "pager" }, pagerContent(offset, offset + rows.length, total, turns));
+}
+
+function experimentTable(rows, allowed, refresh) {
   if (rows.length === 0) {
     return notice(
       "info",
@@ -70,15 +75,17 @@ function experimentTable(rows, refresh) {
     { name: "State", value: (row) => row.state, cell: stateCell },
     { name: "Progress", value: (row) => row.last_round, cell: progressCell },
     { name: "Champion's accuracy", value: (row) => row.champion_accuracy, cell: championCell },
-    { name: "Last gain, points", value: (row) => row.gain, cell: gainCell },
     {
-      name: "Cost",
-      value: (row) => row.seconds,
-      cell: (row) => twoLines(duration(row.seconds), `${compact(row.tokens)} tokens`),
+      name: "Last gain, points [interval]",
+      value: (row) => row.gain,
+      cell: gainCell,
+      title: "Of the candidate over the champion on dev, with the gate's interval and its level: not always 95%",
     },
-    { name: "Actions", value: () => "", cell: (row) => actions(row, refresh) },
+    { name: "Cost", value: (row) => row.seconds, cell: costCell },
+    { name: "Actions", value: () => "", cell: (row) => h("div", { class: "actions" }, actionsOf(row, refresh)) },
   ];
-  return dataTable(columns, rows, { caption: "Experiments", cards: true });
+  const shown = columns.filter((column) => allowed || column.name !== "Actions");
+  return dataTable(shown, rows, { caption: "Experiments", cards: true });
 }
 
 function twoLines(main, more) {
@@ -86,20 +93,40 @@ function twoLines(main, more) {
 }
 
 function nameCell(row) {
+  if (row.state === "unreadable") return h("span", { class: "cell-main" }, row.experiment);
   const link = h("a", { href: routeTo("experiment", [row.experiment]), id: `open-${row.experiment}` }, row.experiment);
   return twoLines(link, row.forked_from ? `${row.recipe}, forked from ${row.forked_from}` : row.recipe);
 }
 
 function stateCell(row) {
+  const more = row.problem ?? row.stop_reason;
   return h(
     "div",
     {},
     stateBadge(row.state),
-    row.stop_reason ? h("span", { class: "cell-more" }, row.stop_reason) : null,
+    more ? h("span", { class: "cell-more" }, more) : null,
+    row.state === "unreadable" ? unreadableHelp() : null,
+  );
+}
+
+function unreadableHelp() {
+  return h(
+    "details",
+    {},
+    h("summary", {}, "What to do"),
+    h(
+      "p",
+      { class: "hint" },
+      "Its files stay as they are, and all other experiments go on. Put the file that the sentence names back from a ",
+      "copy, or move it out of the store; ",
+      h("code", {}, "selfexplore experiments list"),
+      " then shows whether it can be read.",
+    ),
   );
 }
 
 function progressCell(row) {
+  if (row.state === "unreadable") return UNKNOWN;
   if (row.live.length > 0) return h("div", {}, row.live.map(liveStage));
   const done = row.last_round === null ? "no round finished" : `round ${row.last_round} of ${row.max_rounds} finished`;
   return h("span", { class: "soft" }, done);
@@ -135,6 +162,10 @@ function championCell(row) {
   return twoLines(percentInterval(row.champion_accuracy, row.champion_low, row.champion_high), row.champion);
 }
 
+function costCell(row) {
+  return row.state === "unreadable" ? UNKNOWN : twoLines(duration(row.seconds), costLabel(row));
+}
+
 function gainCell(row) {
   if (row.decision === null) return UNKNOWN;
   const decision = badge(row.decision.replaceAll("_", " "), row.decision === "promoted" ? "success" : "neutral");
@@ -142,79 +173,7 @@ function gainCell(row) {
     "div",
     {},
     h("span", { class: "cell-main" }, pointsInterval(row.gain, row.gain_low, row.gain_high)),
+    row.gain_level ? h("span", { class: "cell-more" }, `${levelText(row.gain_level)} interval`) : null,
     decision,
   );
-}
-
-function actions(row, refresh) {
-  return h("div", { class: "actions" }, actionsOf(row, refresh));
-}
-
-/** The buttons that an experiment's state allows; `refresh` runs after one of them did its work. */
-export function actionsOf(row, refresh) {
-  const slug = row.experiment;
-  const button = (name, act) =>
-    h(
-      "button",
-      { type: "button", class: "button small", id: `${name}-${slug}`, "aria-label": `${name} ${slug}`, onclick: act },
-      name,
-    );
-  const stopped = row.state === "paused" || row.state === "cancelled";
-  const finished = row.state === "ended";
-  return [
-    stopped ? button("Resume", () => control(slug, "resume", refresh)) : null,
-    !stopped && !finished ? button("Pause", () => control(slug, "pause", refresh)) : null,
-    row.state !== "cancelled" && !finished ? button("Cancel", () => control(slug, "cancel", refresh)) : null,
-    row.last_round === null ? null : button("Fork", () => fork(row)),
-  ];
-}
-
-const QUESTIONS = {
-  pause: { text: "The round under way finishes, and no other starts.", confirm: "Pause" },
-  resume: { text: "The next round may start again.", confirm: "Resume" },
-  cancel: {
-    text: "Stages that run are stopped now. What they have committed stays.",
-    confirm: "Cancel the experiment",
-    danger: true,
-  },
-};
-
-async function control(slug, action, refresh) {
-  const { text, confirm, danger } = QUESTIONS[action];
-  const done = await ask({
-    title: `${confirm.split(" ")[0]} ${slug}?`,
-    text,
-    confirm,
-    danger,
-    fields: [{ name: "why", label: "Why (stays on record)" }],
-    act: (values) => post(action, { experiment: slug }, values),
-  });
-  if (done === null) return;
-  toast(done.message);
-  await refresh();
-}
-
-async function fork(row) {
-  const slug = row.experiment;
-  const done = await ask({
-    title: `Fork ${slug}`,
-    text: "A new experiment goes on from a finished round of this one and shares its files.",
-    confirm: "Fork",
-    fields: [
-      {
-        name: "round",
-        label: `Last round to take over (0 to ${row.last_round})`,
-        type: "number",
-        min: 0,
-        max: row.last_round,
-        value: String(row.last_round),
-        required: true,
-      },
-      { name: "new_name", label: "Name of the new experiment", required: true, pattern: SLUG },
-    ],
-    act: (values) => post("fork", { experiment: slug }, { round: Number(values.round), new_name: values.new_name }),
-  });
-  if (done === null) return;
-  toast(done.message);
-  go(routeTo("experiment", [done.experiment.experiment]));
 }

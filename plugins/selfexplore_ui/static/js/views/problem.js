@@ -6,19 +6,23 @@ import { wordDiff } from "../diff.js";
 import { badge, h, replace, section } from "../dom.js";
 import { groupBy } from "../chart.js";
 import { count, number } from "../format.js";
-import { routeTo } from "../route.js";
+import { limitOf, nextLimit, roundTitle } from "../problem_limit.js";
+import { remember, routeTo } from "../route.js";
 import { dataTable } from "../table.js";
 import { subnav } from "./experiment.js";
-
-const FIRST = 20; // rationales of a round that are asked for at first
 
 /** The page of one problem. */
 export async function problemView(route, signal) {
   const [slug, problemId] = route.parts;
-  const limit = Number(route.query.limit) || FIRST;
-  const page = await get("problem", { experiment: slug, problem_id: problemId }, { limit }, signal);
-  const cut = page.rationale_total - page.rationales.length;
-  const more = h("a", { href: routeTo("problem", [slug, problemId], { limit: limit * 5 }) }, "Show more");
+  const limit = limitOf(route.query.limit);
+  const ask = (most) => get("problem", { experiment: slug, problem_id: problemId }, { limit: most }, signal);
+  const page = await ask(limit);
+  const rationales = h("div", { id: "problem-rationales" });
+  const grow = async (most) => {
+    drawRationales(rationales, await ask(most), most, grow);
+    remember(routeTo("problem", [slug, problemId], { limit: most }));
+  };
+  drawRationales(rationales, page, limit, grow);
   return {
     title: `Problem ${problemId}`,
     content: [
@@ -26,11 +30,43 @@ export async function problemView(route, signal) {
       subnav(slug, "problems"),
       question(page),
       page.answers.length ? section("How each model answered", answerTable(page.answers)) : null,
-      page.rationales.length ? section("Rationales", passLegend(), byRound(page.rationales)) : null,
-      cut > 0 ? h("p", { class: "soft" }, `${count(cut)} more are not shown. `, more) : null,
+      rationales,
       page.pairs.length ? section("Pairs for preference training", pairCards(page.pairs)) : null,
     ],
   };
+}
+
+/** Rationales round by round, and a button for more of them; `grow(limit)` draws them again, or throws. */
+function drawRationales(place, page, limit, grow) {
+  if (page.rationales.length === 0) return replace(place);
+  const cut = page.rationale_total - page.rationales.length;
+  return replace(
+    place,
+    section("Rationales", passLegend(), byRound(page), cut > 0 ? moreLine(cut, nextLimit(limit), grow) : null),
+  );
+}
+
+function moreLine(cut, next, grow) {
+  const text = `${count(cut)} more are not shown.`;
+  if (next === null) return h("p", { class: "soft" }, `${text} The SQL console shows all.`);
+  const error = h("p", { class: "field-error", role: "alert" });
+  const button = h(
+    "button",
+    { type: "button", class: "button small", id: "more-rationales" },
+    `Show up to ${next} a round`,
+  );
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    error.textContent = "";
+    try {
+      await grow(next);
+    } catch (failure) {
+      if (failure.name !== "AbortError") error.textContent = failure.message;
+    } finally {
+      button.disabled = false;
+    }
+  });
+  return h("div", { class: "soft" }, h("p", {}, `${text} `, button), error);
 }
 
 function question(page) {
@@ -86,15 +122,12 @@ function passLegend() {
   );
 }
 
-function byRound(rationales) {
-  return [...groupBy(rationales, (row) => row.round)].map(([round, rows]) => [
-    h(
-      "h3",
-      {},
-      `Round ${round}: ${count(rows.filter((row) => row.verdict === "correct").length)} of ${count(rows.length)} right`,
-    ),
-    rows.map(rationaleCard),
-  ]);
+function byRound(page) {
+  const shown = groupBy(page.rationales, (row) => row.round);
+  return page.rounds.map((round) => {
+    const rows = shown.get(round.round) ?? [];
+    return [h("h3", {}, roundTitle(round, rows.length)), rows.map(rationaleCard)];
+  });
 }
 
 function rationaleCard(rationale) {

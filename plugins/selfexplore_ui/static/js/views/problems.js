@@ -15,6 +15,9 @@ const STATUSES = {
   newly_solved: "Newly solved",
   newly_lost: "Newly lost",
 };
+const STATUS_HINT =
+  "Newly solved and newly lost: dev and test problems are compared with the champion the round started from, training " +
+  "problems with the round before.";
 const SPLITS = { "": "All", train: "train", dev: "dev", test: "test" };
 
 /** The list of problems that the query of the address chooses. */
@@ -47,6 +50,7 @@ export async function problemsView(route, signal) {
       ),
       subnav(slug, "problems"),
       filters(asked, detail, show),
+      h("p", { class: "hint", id: "status-hint" }, STATUS_HINT),
       h("p", { class: "soft", role: "status" }, `${count(page.total)} ${page.total === 1 ? "problem" : "problems"}`),
       problemTable(slug, page),
       page.total > PAGE ? pager : null,
@@ -62,7 +66,12 @@ function filters(asked, detail, show) {
   const select = (name, label, options) => {
     const input = h(
       "select",
-      { id: `filter-${name}`, class: "input", onchange: (event) => show({ ...typed(), [name]: event.target.value }) },
+      {
+        id: `filter-${name}`,
+        class: "input",
+        "aria-describedby": name === "status" ? "status-hint" : null,
+        onchange: (event) => show({ ...typed(), [name]: event.target.value }),
+      },
       Object.entries(options).map(([value, word]) => h("option", { value }, word)),
     );
     input.value = asked[name] ?? "";
@@ -73,7 +82,7 @@ function filters(asked, detail, show) {
     type: "search",
     class: "input",
     value: asked.text ?? "",
-    placeholder: "in question or answer",
+    placeholder: "in question or id",
   });
   const pit = h("input", {
     id: "filter-pit_step",

@@ -1,6 +1,6 @@
 // The SQL console: one SELECT over the experiments' tables, its result as table and chart, downloads, history.
 
-import { ApiError, get, post, postForFile } from "../api.js";
+import { ApiError, experimentList, get, MOST_EXPERIMENTS, post, postForFile } from "../api.js";
 import { isNumeric, resultChart } from "../charts_sql.js";
 import { announce, toast } from "../dialog.js";
 import { append, h, notice, replace } from "../dom.js";
@@ -15,12 +15,13 @@ const FIRST_QUERY =
 
 /** The console; a query in the address is filled in, and run where the address says so. */
 export async function sqlView(route, signal) {
-  const [views, queries, experiments] = await Promise.all([
+  const [views, queries, listed] = await Promise.all([
     get("schema", {}, {}, signal),
     get("queries", {}, {}, signal),
-    get("experiments", {}, {}, signal),
+    experimentList(0, MOST_EXPERIMENTS, signal),
   ]);
-  const view = new Console(route.query, queries, experiments, signal);
+  const names = listed.rows.filter((row) => row.state !== "unreadable").map((row) => row.experiment);
+  const view = new Console(route.query, queries, names, signal);
   const content = [
     h(
       "div",
@@ -34,7 +35,8 @@ export async function sqlView(route, signal) {
     ),
     h("div", { class: "console" }, schemaSide(views, view.editor.area), view.element),
   ];
-  if (route.query.run && route.query.q) view.run();
+  if (view.missing) view.refuse();
+  else if (route.query.run && route.query.q) view.run();
   view.showHistory();
   return { title: "SQL", content };
 }
@@ -61,7 +63,9 @@ function schemaSide(views, area) {
       h("button", { type: "button", class: "button small", onclick: insert(view.name) }, `Insert ${view.name}`),
       h("ul", {}, view.columns.map(column)),
     );
-  const of = (kind) => views.filter((view) => view.kind === kind).map(entry);
+  const of = (kind, isInternal = false) =>
+    views.filter((view) => view.kind === kind && Boolean(view.is_internal) === isInternal).map(entry);
+  const internal = [...of("table", true), ...of("view", true)];
   return h(
     "aside",
     { class: "console-side", "aria-label": "Tables and views" },
@@ -69,12 +73,23 @@ function schemaSide(views, area) {
     of("table"),
     h("h2", {}, "Views"),
     of("view"),
+    internal.length ? internalViews(internal) : null,
+  );
+}
+
+function internalViews(entries) {
+  return h(
+    "details",
+    { class: "internal" },
+    h("summary", {}, `Steps between (${entries.length})`),
+    h("p", { class: "hint" }, "Other views are made of these. They may change: keep no queries over them."),
+    entries,
   );
 }
 
 /** The editor and what belongs to one query. */
 class Console {
-  constructor(query, queries, experiments, signal) {
+  constructor(query, queries, names, signal) {
     this.signal = signal;
     this.queries = queries;
     this.editor = sqlEditor(query.q ?? FIRST_QUERY, () => this.run());
@@ -84,8 +99,11 @@ class Console {
       "select",
       { id: "sql-scope", class: "input" },
       h("option", { value: "" }, "All experiments"),
-      experiments.map((row) => h("option", { value: row.experiment }, row.experiment)),
+      names.map((name) => h("option", { value: name }, name)),
     );
+    // An experiment that is gone stays chosen: a query over all others is not what the address asked for.
+    this.gone = query.experiment && !names.includes(query.experiment) ? query.experiment : null;
+    if (this.gone) append(this.scope, [h("option", { value: this.gone }, `${this.gone} (not there)`)]);
     this.scope.value = query.experiment ?? "";
     this.button = h(
       "button",
@@ -122,6 +140,15 @@ class Console {
     );
   }
 
+  get missing() {
+    return this.gone !== null && this.scope.value === this.gone;
+  }
+
+  refuse() {
+    const text = `There is no experiment ${this.gone}, so the query did not run. Choose another one, or all experiments.`;
+    replace(this.output, notice("error", text));
+  }
+
   get request() {
     return { query: this.editor.area.value, experiments: this.scope.value ? [this.scope.value] : null };
   }
@@ -140,6 +167,7 @@ class Console {
 
   /** Run what the editor holds and show its result; its address becomes the page's. */
   async run() {
+    if (this.missing) return this.refuse();
     const { request } = this;
     remember(routeTo("sql", [], { q: request.query, experiment: this.scope.value, run: 1 }));
     this.button.disabled = true;
@@ -154,7 +182,7 @@ class Console {
       this.button.disabled = false;
       this.button.textContent = "Run";
     }
-    this.showHistory();
+    return this.showHistory();
   }
 
   showError(error, text) {
@@ -183,16 +211,19 @@ class Console {
   }
 
   async download(format) {
+    if (this.missing) return this.refuse();
     try {
-      const file = await postForFile("download", { ...this.request, format });
+      const { file, cut } = await postForFile("download", { ...this.request, format });
       const url = URL.createObjectURL(file);
       const link = h("a", { href: url, download: `selfexplore.${format}` });
       link.click();
       window.setTimeout(() => URL.revokeObjectURL(url), 60_000);
-      announce(`${format} is downloaded`);
+      if (cut === null) announce(`${format} is downloaded`);
+      else replace(this.output, notice("warning", cutText(format, cut)));
     } catch (error) {
       this.showError(error, this.request.query);
     }
+    return null;
   }
 
   async showHistory() {
@@ -208,6 +239,14 @@ class Console {
     this.setText(sql);
     this.editor.area.focus();
   }
+}
+
+function cutText(format, rows) {
+  return [
+    h("strong", {}, "The file is cut. "),
+    `It holds only the first ${count(rows)} rows of the answer: selfexplore.${format} is not whole. `,
+    "Ask for less, or for a part at a time.",
+  ];
 }
 
 function resultParts(result) {

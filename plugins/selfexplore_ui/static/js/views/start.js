@@ -1,13 +1,15 @@
 // The start form: the params of Airflow's Dag `selfexplore_round`, with the recipe checked while it is typed.
 
+import { mayChange } from "../actions.js";
 import { get, post, roundDag, ROUND_DAG, triggerRound } from "../api.js";
 import { toast } from "../dialog.js";
 import { append, h, notice, replace } from "../dom.js";
+import { labelledInput, numberInput } from "../inputs.js";
+import { SLUG } from "../names.js";
 import { go, routeTo } from "../route.js";
 
 const DEFAULT_RECIPE = "arithmetic-tiny"; // of a new experiment: selfexplore_tasks/planning.py
 const WAIT_MS = 350; // after the last key, before the recipe is checked
-const SLUG = "[A-Za-z0-9][A-Za-z0-9_\\-]{0,63}(\\.[A-Za-z0-9_\\-]+)*";
 
 /** The form that starts an experiment, or lets a known one go on. */
 export async function startView(route, signal) {
@@ -31,7 +33,7 @@ export async function startView(route, signal) {
           ),
         ),
       ),
-      await pausedNotice(),
+      (await mayChange()) ? await pausedNotice() : form.forbid(),
       form.element,
     ],
   };
@@ -64,6 +66,7 @@ class StartForm {
     this.signal = signal;
     this.recipeFields = [];
     this.timer = null;
+    this.edits = 0; // an answer to what was typed before the last edit is no answer
     this.recipe = h(
       "select",
       {
@@ -205,40 +208,64 @@ class StartForm {
   }
 
   checkSoon() {
+    this.edits += 1;
     window.clearTimeout(this.timer);
     this.timer = window.setTimeout(() => this.check(), WAIT_MS);
   }
 
-  /** Ask whether the recipe with these fields is one; say so below the form. */
+  /** Ask whether the recipe with these fields is one and say so below the form; null where an edit came between. */
   async check() {
+    const { edits } = this;
     const overrides = this.further();
     if (this.compare.checked) overrides.compare = true;
     for (const [field, value] of this.numbers()) for (const path of field.fields) overrides[path] = value;
+    const draft = { recipe: this.recipe.value || null, experiment: this.name.value.trim() || null, overrides };
+    let [isValid, problem] = [false, ""];
     try {
-      const answer = await post(
-        "check",
-        {},
-        { recipe: this.recipe.value || null, experiment: this.name.value.trim() || null, overrides },
-        this.signal,
-      );
-      this.message.textContent = answer.ok ? "The recipe is valid." : "";
-      this.error.textContent = answer.ok ? "" : answer.message;
+      const answer = await post("check", {}, draft, this.signal);
+      isValid = answer.ok;
+      problem = answer.ok ? "" : answer.message;
     } catch (error) {
-      if (!this.signal.aborted) this.error.textContent = error.message;
+      problem = error.message;
     }
+    if (this.signal.aborted || edits !== this.edits) return null;
+    this.message.textContent = isValid ? "The recipe is valid." : "";
+    this.error.textContent = problem;
+    return isValid;
   }
 
-  async start(event) {
-    event.preventDefault();
-    this.button.disabled = true;
-    this.error.textContent = "";
+  /** For who may not start anything: the form shows and checks, and says why it does no more. */
+  forbid() {
+    this.button.hidden = true;
+    return notice(
+      "info",
+      `You may look and check a recipe. To start one takes the right to trigger the Dag ${ROUND_DAG}.`,
+    );
+  }
+
+  /** What the Dag run gets. */
+  conf() {
     const conf = { experiment: this.name.value.trim() };
     if (this.recipe.value) conf.recipe = this.recipe.value;
     if (this.compare.checked) conf.compare = true;
     for (const [field, value] of this.numbers()) conf[field.name] = value;
     const further = this.further();
     if (Object.keys(further).length) conf.overrides = further;
+    return conf;
+  }
+
+  /** Check what is typed now, and start only that, and only if it is right. */
+  async start(event) {
+    event.preventDefault();
+    if (this.button.hidden) return;
+    this.button.disabled = true;
+    this.error.textContent = "";
+    window.clearTimeout(this.timer);
+    const conf = this.conf();
     try {
+      const isValid = await this.check();
+      if (isValid === null) this.error.textContent = "The form has changed since: start again.";
+      if (!isValid) return;
       await triggerRound(conf);
       toast(`${conf.experiment} starts: Airflow has queued its round. It appears here when its first stage runs.`);
       go("#/");
@@ -248,29 +275,6 @@ class StartForm {
       this.button.disabled = false;
     }
   }
-}
-
-function numberInput(field) {
-  return h("input", {
-    id: `start-${field.name}`,
-    type: "number",
-    class: "input",
-    min: String(field.minimum),
-    max: String(field.maximum),
-    step: field.type === "integer" ? "1" : "any",
-    placeholder: "as the recipe says",
-    "aria-describedby": `start-${field.name}-hint`,
-  });
-}
-
-function labelledInput(field, input) {
-  return h(
-    "div",
-    { class: "field" },
-    h("label", { for: input.id }, field.title),
-    input,
-    h("p", { class: "hint", id: `${input.id}-hint` }, field.hint),
-  );
 }
 
 function shownDefault(value) {
