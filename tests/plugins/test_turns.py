@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,12 @@ from selfexplore_tasks.console.errors import ConsoleBusy
 from selfexplore_ui import sent_file, turns
 from selfexplore_ui.sent_file import SentFile
 from selfexplore_ui.turns import OPEN_DOWNLOADS, Downloads, Turns
+
+
+def run(work: Callable[..., Awaitable[Any]], *arguments: Any) -> None:
+    """Run in an event loop of its own: while a browser of another test is open, this thread has one already."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(anyio.run, work, *arguments).result()
 
 
 def test_a_user_waits_for_their_own_query_only() -> None:
@@ -33,7 +41,7 @@ def test_a_user_waits_for_their_own_query_only() -> None:
             await ask(queries, "bo", at_once)
             release.set()
 
-    anyio.run(main)
+    run(main)
     assert ended == ["bo", "ada", "ada", "ada"]
 
 
@@ -53,7 +61,7 @@ def test_who_waits_too_long_or_with_too_many_is_told_so(monkeypatch: pytest.Monk
         async with queries.of("ada"):
             pass
 
-    anyio.run(main)
+    run(main)
 
 
 def test_downloads_are_few() -> None:
@@ -91,7 +99,7 @@ def test_a_file_has_no_name_while_it_is_sent(answer: Path) -> None:
         assert not ended
         sent.append(message)
 
-    anyio.run(response, {}, None, send)
+    run(response, {}, None, send)
     assert dict(sent[0]["headers"]) == {b"content-type": b"text/csv", b"content-length": b"1000000"}
     assert b"".join(message["body"] for message in sent[1:]) == b"x" * 1_000_000
     assert [message["more_body"] for message in sent[-2:]] == [True, False]
@@ -115,7 +123,7 @@ def test_a_client_that_does_not_read_gives_its_place_back(
 
     if client == "gone":
         with pytest.raises(ConnectionError):
-            anyio.run(response, {}, None, send)
+            run(response, {}, None, send)
     else:
-        anyio.run(response, {}, None, send)
+        run(response, {}, None, send)
     assert ended == [True]

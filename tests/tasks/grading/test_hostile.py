@@ -13,6 +13,7 @@ import pytest
 
 from selfexplore_tasks.grading import Grader, GradeRequest
 
+WORKER = "selfexplore_tasks.grading.worker"
 MAX_SECONDS = 5.0
 GOLDS = ("2", "1,080", "x+1", r"\frac{\sqrt{3}}{2}", "[0,1)", r"\text{Friday}", "{1, 2}", "x = 3")
 ALPHABET = (
@@ -154,20 +155,19 @@ def timed_grade(grader: Grader, request: GradeRequest) -> tuple[float, str]:
     return time.monotonic() - started, grade.reason
 
 
-def command_lines(processes: set[psutil.Process]) -> list[list[str]]:
-    """Of the processes that live: one that has just ended has none."""
+def lines_below_workers() -> list[list[str]]:
+    """Command lines of what the grading workers started; a process that has just ended has none."""
     lines = []
-    for process in processes:
+    for worker in psutil.Process().children():
         with suppress(psutil.NoSuchProcess):
-            lines.append(process.cmdline())
+            if WORKER in worker.cmdline():
+                lines += [child.cmdline() for child in worker.children(recursive=True)]
     return [line for line in lines if line]
 
 
 def grade_all(count: int, folder: Path, timeout_s: float = 5.0) -> list[tuple[float, str, str]]:
     """Grade ``count`` texts one by one; return (seconds, reason, begin of the text) of each, slowest first."""
     timed = []
-    me = psutil.Process()
-    before = set(me.children(recursive=True))
     with Grader(answer_phrase="The answer is", timeout_s=timeout_s) as grader:
         grader.grade([GradeRequest("The answer is 1+x", "x+1", "stop")])
         for number, text in enumerate(hostile_texts(count)):
@@ -178,8 +178,7 @@ def grade_all(count: int, folder: Path, timeout_s: float = 5.0) -> list[tuple[fl
                 seconds, reason = timed_grade(grader, request)
             timed.append((seconds, reason, text[:80]))
             if number % 50 == 0:
-                lines = command_lines(set(me.children(recursive=True)) - before)
-                assert all("selfexplore_tasks.grading.worker" in line for line in lines)
+                assert all(WORKER in line for line in lines_below_workers())
         for prediction, gold in (("2", "2"), ("1+x", "x+1")):
             (after,) = grader.grade([GradeRequest(f"The answer is {prediction}", gold, "stop")])
             assert after.verdict == "correct"
