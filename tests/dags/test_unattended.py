@@ -29,7 +29,7 @@ from selfexplore_tasks.store.experiments import load_experiment
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.manifests import read_manifest
 
-WAIT_S = 180
+WAIT_S = 400
 ANSWER_WITHIN_S = 90
 
 
