@@ -10,6 +10,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -19,7 +20,7 @@ import pytest
 
 from hand_rounds import COUNT, DEV, SLUG, HandRounds
 from local_hub import TOKEN, local_hub
-from selfexplore_tasks.airflow_api import TaskState
+from selfexplore_tasks.airflow_api import ApiError, TaskState
 from selfexplore_tasks.local_airflow import ROUND_DAG, LocalAirflow, free_port
 from selfexplore_tasks.planning import round_run_id
 from selfexplore_tasks.store.approvals import read_approval
@@ -114,9 +115,16 @@ def approved(site: Site) -> str:
     assert "+25.0 points on 40 dev problems" in asked["body"]
     assert read_manifest(site.hand.store, SLUG, 1, "summarize") is None
     site.hand.round(2, {DEV: 30})  # what follows is made by hand too
-    # Airflow 3.3.2 tries the step again, and asks anew, if the answer comes before its scheduler saw it pause.
     time.sleep(5)
-    site.airflow.api.call("PATCH", path, {"chosen_options": ["Approve"], "params_input": {}})
+
+    def is_answered() -> bool:
+        # Airflow 3.3.2 tries the step again, and asks anew, if the answer comes before its scheduler saw it pause.
+        if site.task("one", "approve").state == "awaiting_input":
+            with suppress(ApiError):  # answered already
+                site.airflow.api.call("PATCH", path, {"chosen_options": ["Approve"], "params_input": {}})
+        return site.task("one", "record_approval").state == "success"
+
+    site.until(is_answered, "the answer")
     site.wait("one")
     return "one"
 
