@@ -121,7 +121,7 @@ def reason_not_to_start(store: Store, slug: str, is_running: Callable[[str], boo
     """Why a scheduled start leaves an experiment alone; None where it is new or may go on."""
     if not store.experiment_file(slug).exists():
         return None
-    for number, holder in _read_claims(store.lock_dir(slug) / "runs").items():
+    for number, holder in claimed_rounds(store, slug).items():
         if is_running(holder):
             return f"its round {number} runs as Dag run {holder!r}"
     try:

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,20 +85,19 @@ def end_group(group_id: int, *, grace_s: float) -> None:
 
 def group_members(group_id: int) -> list[psutil.Process]:
     """The live processes of a group; a zombie counts as gone."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(ProcessLookupError, psutil.NoSuchProcess):
-            if os.getpgid(process.pid) == group_id and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
+    return _live_members(os.getpgid, group_id)
 
 
 def session_members(session_id: int) -> list[psutil.Process]:
     """The live processes of a session, whose leader may have ended; a zombie counts as gone."""
+    return _live_members(os.getsid, session_id)
+
+
+def _live_members(id_of: Callable[[int], int], wanted: int) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with suppress(ProcessLookupError, psutil.NoSuchProcess):
-            if os.getsid(process.pid) == session_id and process.status() != psutil.STATUS_ZOMBIE:
+            if id_of(process.pid) == wanted and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
 

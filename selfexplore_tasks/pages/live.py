@@ -10,7 +10,6 @@ from selfexplore_tasks.pages.reader import Reader
 from selfexplore_tasks.pages.snapshot import Snapshot
 from selfexplore_tasks.planning import claimed_rounds, reason_to_end, round_run_id
 from selfexplore_tasks.store.control import read_control
-from selfexplore_tasks.store.experiments import load_experiment
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.locks import live_stages
 
@@ -57,4 +56,4 @@ def _is_claimed(snapshot: Snapshot, running_runs: Collection[str]) -> bool:
     if any(number not in finished and run_id in running_runs for number, run_id in claims.items()):
         return True
     following = max(finished, default=-1) + 1
-    return round_run_id(load_experiment(snapshot.store, snapshot.slug), following) in running_runs
+    return round_run_id(snapshot.experiment, following) in running_runs

@@ -28,6 +28,7 @@ from selfexplore_tasks.pages.snapshot import (
     read_snapshot,
 )
 from selfexplore_tasks.store.catalogue import SQL_DIR, parts_sql
+from selfexplore_tasks.store.experiments import experiment_names
 from selfexplore_tasks.store.home import Store, check_slug
 from selfexplore_tasks.store.schemas import KEYS, TABLES
 
@@ -95,7 +96,7 @@ class Reader:
 
     def slugs(self) -> list[str]:
         """Names of all experiments."""
-        return sorted(path.stem for path in (self.store.root / "experiments").glob("*.json"))
+        return experiment_names(self.store)
 
     def snapshot(self, slug: str) -> Snapshot:
         """The experiment as it is now; raises NotFound, or Unreadable."""
