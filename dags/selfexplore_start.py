@@ -20,7 +20,7 @@ from airflow.sdk import DAG, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from common.alerts import alert_failure
-from common.runs import ROUND_DAG, is_running
+from common.runs import ROUND_DAG, first_unused, is_running
 from common.stages import DUCKDB_POOL, RETRIES
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.planning import parse_starts, reason_not_to_start
@@ -44,10 +44,13 @@ def choose_experiments() -> list[dict[str, Any]]:
         raise AirflowFailException(str(error)) from error
     for slug, recipe in starts:
         is_new = not store.experiment_file(slug).exists()
-        log.info("%s: %s", slug, reasons[slug] or ("starts" if is_new else "goes on"))
-        if reasons[slug] is None:
+        run_id = first_unused(f"start__{slug}")
+        reason = reasons[slug] or (f"it waits to start as Dag run {run_id!r}" if is_running(run_id) else None)
+        log.info("%s: %s", slug, reason or ("starts" if is_new else "goes on"))
+        if reason is None:
             # A known experiment goes on with its own recipe: the file may have changed since.
-            due.append({"conf": {"experiment": slug, **({"recipe": recipe} if is_new else {})}})
+            conf = {"experiment": slug, **({"recipe": recipe} if is_new else {})}
+            due.append({"conf": conf, "trigger_run_id": run_id})
     return due
 
 

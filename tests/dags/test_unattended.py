@@ -139,24 +139,15 @@ def test_an_approved_candidate_becomes_the_champion(site: Site, approved: str) -
 
 
 def test_a_promotion_starts_the_benchmarks(site: Site, approved: str) -> None:
-    def states() -> list[str]:
-        runs = site.airflow.api.call("GET", "/dags/selfexplore_benchmarks/dagRuns?order_by=run_after")["dag_runs"]
-        return [run["state"] for run in runs]
-
-    site.until(lambda: set(states()) & {"success", "failed"}, "the benchmarks")
-    assert states()[0] == "success"  # those of the scheduled experiment may follow
-    rows = site.hand.rows("select model_id, split, problem_count from scores where benchmark = 'other'")
-    assert {"model_id": "1/policy", "split": "test", "problem_count": COUNT} in rows
+    row = {"model_id": "1/policy", "split": "test", "problem_count": COUNT}
+    query = "select model_id, split, problem_count from scores where benchmark = 'other'"
+    site.until(lambda: row in site.hand.rows(query), "the benchmarks")
 
 
 def test_a_promotion_pushes_the_champion_with_the_token_of_a_connection(site: Site, approved: str) -> None:
-    def states() -> list[str]:
-        runs = site.airflow.api.call("GET", "/dags/selfexplore_push/dagRuns?order_by=run_after")["dag_runs"]
-        return [run["state"] for run in runs]
-
-    site.until(lambda: set(states()) & {"success", "failed"}, "the push")
-    assert states()[0] == "success"
-    assert (site.hub.created[0]["visibility"], site.hub.messages[0]) == ("private", f"{SLUG}: 1/policy")
+    # The champion of the scheduled experiment may be pushed before.
+    site.until(lambda: f"{SLUG}: 1/policy" in site.hub.messages, "the push")
+    assert {repo["visibility"] for repo in site.hub.created} == {"private"}
     assert site.hub.files["model.safetensors"]
     texts = [path.read_bytes() for path in (site.airflow.home / "logs").rglob("*.log")]
     assert texts and not any(TOKEN.encode() in text for text in texts)
@@ -170,12 +161,8 @@ def test_a_cron_tick_starts_a_new_experiment(site: Site) -> None:
     def started() -> int:
         runs = site.airflow.api.call("GET", f"/dags/{ROUND_DAG}/dagRuns")["dag_runs"]
         # Rounds that follow name no recipe.
-        return sum(
-            run["conf"]["experiment"] == "ticked" and "recipe" in run["conf"] and run["state"] != "failed"
-            for run in runs
-        )
+        return sum(run["conf"]["experiment"] == "ticked" and "recipe" in run["conf"] for run in runs)
 
-    # A second tick within seconds, before the experiment exists, is refused as live.
     site.until(lambda: started() == 1, "one start of the experiment")
     cancel(site.hand.store, "ticked", who="the test", why="seen enough")
     control = read_control(site.hand.store, "ticked")
