@@ -16,10 +16,10 @@ export VENV EXTRAS
 comma := ,
 INSTALLED := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: help install smollm2 demo test test-all test-faults up down airflow lint clean
+.PHONY: help install smollm2 demo test test-all test-faults test-cluster bench up down airflow lint clean
 
 help: ## List these commands
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 install: $(INSTALLED) ## Create .venv and install everything (PYTHON=… EXTRAS=dev,gpu)
 
@@ -45,6 +45,12 @@ test-all: $(INSTALLED) smollm2 ## Run every test, the slow ones too
 
 test-faults: $(INSTALLED) ## Kill stages and Airflow 100 times, cause 2 outages, and compare every table (SEED=…)
 	$(BIN)/python tests/faults/kills.py --kills 90 --airflow-kills 10 --seed $(or $(SEED),0)
+
+test-cluster: $(INSTALLED) ## Run a round on two worker hosts, one of which dies (needs postgresql and redis-server)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster
+
+bench: $(INSTALLED) smollm2 ## Run every benchmark and write docs/benchmarks.md (ONLY="pairs rounds" QUICK=1)
+	$(BIN)/python tests/benchmarks/run_all.py $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
 
 up: $(INSTALLED) ## Start Airflow in the background on 127.0.0.1:8080 (PORT=…)
 	@$(BIN)/python -m selfexplore_tasks.local_airflow up --port $(PORT)

@@ -14,7 +14,7 @@ from airflow.sdk import DAG, task
 
 from common.alerts import alert_failure
 from common.assets import CHAMPION
-from common.stages import DUCKDB_POOL, GPU_POOL, RETRIES, run_stage
+from common.stages import DUCKDB_POOL, RETRIES, gpu_place, run_stage
 
 
 @task(pool=DUCKDB_POOL)
@@ -34,4 +34,4 @@ with DAG(
     default_args={"owner": "selfexplore", "on_failure_callback": alert_failure, **RETRIES},
     tags=["self-explore"],
 ):
-    run_stage.override(task_id="benchmarks", pool=GPU_POOL).partial(stage="benchmarks").expand(plan=list_promotions())
+    run_stage.override(task_id="benchmarks", **gpu_place()).partial(stage="benchmarks").expand(plan=list_promotions())

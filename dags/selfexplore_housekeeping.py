@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 @task(pool=DUCKDB_POOL)
 def free_space() -> dict[str, int]:
     """Tidy every experiment; returns how many things of each kind went, and the bytes freed."""
-    store, totals = Store.from_environment(), {"bytes": 0}
+    store, totals = Store.opened(), {"bytes": 0}
     for freed in keep_house(store, experiment_names(store)):
         if freed.count:
             log.info("%s: %s: %d, %d bytes, %d rows kept", *vars(freed).values())

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 def push(triggering_asset_events: Any = None) -> list[str]:
     """Upload the champion of every experiment that promoted one; returns the addresses of the commits."""
     events = triggering_asset_events[CHAMPION] if triggering_asset_events else []
-    store, pushed = Store.from_environment(), []
+    store, pushed = Store.opened(), []
     refused: list[str] = []
     lost: list[str] = []
     is_private = os.environ.get(PUBLIC_VARIABLE, "").lower() != "true"

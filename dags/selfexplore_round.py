@@ -29,7 +29,7 @@ from common.assets import CHAMPION
 from common.links import ExperimentLink
 from common.params import recipe_overrides, round_params
 from common.runs import ROUND_DAG, is_running, not_failed_yet
-from common.stages import DUCKDB_POOL, GPU_POOL, RETRIES, run_stage
+from common.stages import DUCKDB_POOL, RETRIES, gpu_place, run_stage
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.planning import (
     claim_round,
@@ -49,7 +49,7 @@ from selfexplore_tasks.store.manifests import read_manifest
 def open_experiment() -> dict[str, Any]:
     """Open or create the experiment and claim the round that this Dag run works on."""
     context = get_current_context()
-    params, store = context["params"], Store.from_environment()
+    params, store = context["params"], Store.opened(context["params"]["experiment"])
     try:
         overrides = recipe_overrides(params)
         experiment = open_or_create(store, params["experiment"], params["recipe"], overrides, params["round"])
@@ -65,7 +65,7 @@ def open_experiment() -> dict[str, Any]:
 @task(pool=DUCKDB_POOL)
 def list_shards(plan: dict[str, Any]) -> list[str]:
     """The workers that share sampling and exploring: one mapped task each."""
-    return shard_labels(load_experiment(Store.from_environment(), plan["experiment"]).recipe.shards)
+    return shard_labels(load_experiment(Store.opened(plan["experiment"]), plan["experiment"]).recipe.shards)
 
 
 @task.branch(pool=DUCKDB_POOL)
@@ -77,7 +77,7 @@ def choose_stages(plan: dict[str, Any]) -> str:
 @task(pool=DUCKDB_POOL)
 def describe_promotion(plan: dict[str, Any]) -> dict[str, str]:
     """What a person is asked, where the recipe wants a promotion approved; else skipped."""
-    proposal = describe_proposal(Store.from_environment(), plan)
+    proposal = describe_proposal(Store.opened(plan["experiment"]), plan)
     if proposal is None:
         raise AirflowSkipException("nobody need be asked: no promotion, or gate.require_approval is off")
     return proposal
@@ -86,7 +86,7 @@ def describe_promotion(plan: dict[str, Any]) -> dict[str, str]:
 @task(pool=DUCKDB_POOL, outlets=[CHAMPION])
 def publish_champion(plan: dict[str, Any]) -> Any:
     """Tell the Dags that wait for a new champion; skipped where the champion stayed."""
-    summary = read_manifest(Store.from_environment(), plan["experiment"], plan["round"], "summarize")
+    summary = read_manifest(Store.opened(plan["experiment"]), plan["experiment"], plan["round"], "summarize")
     if summary is None or not summary.notes["promoted"]:
         raise AirflowSkipException("the champion stayed")
     yield Metadata(CHAMPION, extra={**plan, "model_id": summary.notes["champion"]})
@@ -95,7 +95,7 @@ def publish_champion(plan: dict[str, Any]) -> Any:
 @task.short_circuit(pool=DUCKDB_POOL, multiple_outputs=True)
 def plan_next(plan: dict[str, Any]) -> dict[str, Any]:
     """Go on if the experiment has a next round: its conf and its fixed Dag run id. Else say why it ends."""
-    store = Store.from_environment()
+    store = Store.opened(plan["experiment"])
     experiment = load_experiment(store, plan["experiment"])
     reason = reason_to_end(store, experiment.slug, plan["round"])
     if reason is not None:
@@ -126,7 +126,8 @@ with DAG(
     def stage(name: str, **settings: Any) -> Any:
         """The stage's task, under its own name; generating and training hold the GPU."""
         is_heavy = name in GENERATING_STAGES or name in TRAINING_STAGES
-        runner = run_stage.override(task_id=name, pool=GPU_POOL if is_heavy else DUCKDB_POOL, **settings)
+        place = gpu_place() if is_heavy else {"pool": DUCKDB_POOL}
+        runner = run_stage.override(task_id=name, **place, **settings)
         if name in SHARDED_STAGES:
             return runner.partial(stage=name, plan=plan).expand(shard=shards)
         return runner(name, plan)

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 def choose_experiments() -> list[dict[str, Any]]:
     """What each triggered round is given; experiments that are not due are left out, with the reason in the log."""
     context = get_current_context()
-    store, due = Store.from_environment(), []
+    store, due = Store.opened(), []
     try:
         starts = parse_starts(context["params"]["experiments"])
         reasons = {slug: reason_not_to_start(store, slug, is_running) for slug, _ in starts}

@@ -6,7 +6,7 @@ import os
 import re
 
 from selfexplore_tasks.errors import UserError
-from selfexplore_tasks.store.champions import champion, refresh_link
+from selfexplore_tasks.store.champions import champion, fetch_champion, refresh_link
 from selfexplore_tasks.store.experiments import load_experiment
 from selfexplore_tasks.store.home import Store
 
@@ -27,6 +27,7 @@ def push_champion(store: Store, slug: str, repo: str, *, is_private: bool = Fals
     if not REPO.fullmatch(repo):
         raise UserError(f"{repo!r} names no repository: give owner/name, e.g. --repo me/gsm8k-self-explore.")
     model_id = champion(store, slug).model_id
+    fetch_champion(store, slug)
     link = refresh_link(store, slug)
     if link.readlink().is_absolute():
         raise UserError(f"The champion of {slug!r} is the base model the recipe names: there is nothing new to push.")

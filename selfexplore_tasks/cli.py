@@ -51,7 +51,10 @@ def _explain(error: Exception) -> tuple[ExitCode, str]:
     """What to tell the user; an error that nobody foresaw is raised again."""
     if isinstance(error, CheckFailed):  # first: it quotes rows, whose text may say anything
         return ExitCode.BAD_DATA, str(error)
-    known = failure_of(error, Store.from_environment().root)
+    try:
+        known = failure_of(error, Store.from_environment().root)
+    except UserError as no_store:  # what SELFEXPLORE_HOME names can be none
+        return ExitCode.USER_ERROR, str(no_store)
     if known is not None:
         return known
     if isinstance(error, UserError):

@@ -16,15 +16,19 @@ Whole numbers get no tolerance: ``10/3 = 3`` does not hold.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from itertools import pairwise
 
 from selfexplore_tasks.expressions import NotArithmeticError, evaluate
 
 MAX_LENGTH = 500
 """A longer equation (characters) is not evaluated; in a mark it does not hold."""
+
+REMEMBERED = 8_192
+"""Lines and marks whose equations are remembered: a problem's rationales share many. No longer ones than MAX_LENGTH."""
 
 _MARK = re.compile(r"<<([^<>\n]*)>>")
 _LINE = re.compile(r"[^\n]+")
@@ -47,11 +51,11 @@ _BINARY = frozenset(("+", "-", "*", "/", "//", "^"))
 
 
 @dataclass(frozen=True)
-class _Equation:
-    """One equation: each side's tokens; None where a mark's content is not arithmetic."""
+class Equation:
+    """One equation: its normalised form, and whether it holds."""
 
     key: str
-    sides: tuple[tuple[str, ...], ...] | None
+    holds: bool
 
 
 @dataclass
@@ -74,7 +78,7 @@ def equation_chain(text: str) -> tuple[str, ...]:
     >>> equation_chain("He has 5.0 x 2 = <<5*2=10>>10 and more.\\nNow 10 + 1,000 = 1010.")
     ('5*2=10', '10+1000=1010')
     """
-    return tuple(equation.key for equation in _equations(text))
+    return tuple(equation.key for equation in equations_of(text))
 
 
 def equations_hold(text: str) -> bool:
@@ -82,25 +86,45 @@ def equations_hold(text: str) -> bool:
 
     A division by zero or a mark that is not arithmetic (``<<x+1=3>>``, ``<<7>>``) does not hold.
     """
-    return all(_holds(equation) for equation in _equations(text))
+    return all(equation.holds for equation in equations_of(text))
 
 
-def _equations(text: str) -> Iterator[_Equation]:
-    for match in _LINE.finditer(text):
-        line = match.group()
-        marks = _MARK.findall(line) if "<<" in line else []
-        if marks:
-            yield from map(_from_mark, marks)
-        elif "=" in line:
-            yield from _from_plain(line)
+def equations_of(text: str) -> list[Equation]:
+    """Return the text's equations in order."""
+    lines = (match.group() for match in _LINE.finditer(text) if "=" in match.group() or "<<" in match.group())
+    return [
+        equation
+        for line in lines
+        for equation in (_remembered(line) if len(line) <= MAX_LENGTH else equations_of_line(line))
+    ]
 
 
-def _from_mark(content: str) -> _Equation:
+def equations_of_line(line: str) -> tuple[Equation, ...]:
+    """Return the equations of one line: its marks, or what stands in plain text where it has none."""
+    return _read_line(line, _from_mark)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _remembered(line: str) -> tuple[Equation, ...]:
+    return _read_line(line, _remembered_mark)
+
+
+def _read_line(line: str, read_mark: Callable[[str], Equation]) -> tuple[Equation, ...]:
+    marks = _MARK.findall(line) if "<<" in line else []
+    return tuple(map(read_mark, marks)) if marks else tuple(_from_plain(line)) if "=" in line else ()
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _remembered_mark(content: str) -> Equation:
+    return _from_mark(content)
+
+
+def _from_mark(content: str) -> Equation:
     tokens = _tokens(content) if len(content) <= MAX_LENGTH else None
     if tokens is None or "=" not in tokens:
-        return _Equation("".join(content.split()), None)
+        return Equation("".join(content.split()), False)
     sides = _split_sides(tokens)
-    return _Equation("=".join("".join(side) for side in sides), sides)
+    return _equation(sides, [_value(side) for side in sides])
 
 
 def _tokens(content: str) -> list[str] | None:
@@ -134,7 +158,7 @@ def _split_sides(tokens: list[str]) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(side) for side in sides)
 
 
-def _from_plain(line: str) -> Iterator[_Equation]:
+def _from_plain(line: str) -> Iterator[Equation]:
     for pattern, replacement in _LATEX:
         line = pattern.sub(replacement, line)
     bullet = _BULLET.match(line)
@@ -145,8 +169,12 @@ def _from_plain(line: str) -> Iterator[_Equation]:
         is_last_partial = not sides[-1] or sides[-1][-1] in _BINARY or run.is_end_partial
         sides = sides[is_first_partial : len(sides) - is_last_partial]
         has_operator = any(_BINARY.intersection(side[1:]) for side in sides)
-        if len(sides) > 1 and has_operator and all(_is_arithmetic(side) for side in sides):
-            yield _Equation("=".join("".join(side) for side in sides), sides)
+        if len(sides) > 1 and has_operator:
+            try:
+                values = [_evaluated(side) for side in sides]
+            except NotArithmeticError:
+                continue
+            yield _equation(sides, values)
 
 
 def _runs(line: str, start: int) -> Iterator[_Run]:
@@ -177,14 +205,13 @@ def _ends_value(token: str) -> bool:
     return token[0] in "0123456789." or token in (")", "%")
 
 
-def _holds(equation: _Equation) -> bool:
-    if equation.sides is None:
-        return False
-    values = [_value(side) for side in equation.sides]
-    return all(
-        first is not None and second is not None and _agree(first, second, *sides)
-        for (first, second), sides in zip(pairwise(values), pairwise(equation.sides), strict=True)
+def _equation(sides: tuple[tuple[str, ...], ...], values: list[Fraction | None]) -> Equation:
+    """Put an equation together; a side without a value does not hold."""
+    holds = all(
+        first is not None and second is not None and _agree(first, second, *both)
+        for (first, second), both in zip(pairwise(values), pairwise(sides), strict=True)
     )
+    return Equation("=".join("".join(side) for side in sides), holds)
 
 
 def _agree(first: Fraction, second: Fraction, first_side: tuple[str, ...], second_side: tuple[str, ...]) -> bool:
@@ -209,17 +236,14 @@ def _is_rounded(exact: Fraction, printed: Fraction, side: tuple[str, ...]) -> bo
 def _value(side: tuple[str, ...]) -> Fraction | None:
     """Evaluate one side; None if it is not arithmetic, too large, or divides by zero."""
     try:
-        return evaluate(side)
-    except (NotArithmeticError, ZeroDivisionError):
+        return _evaluated(side)
+    except NotArithmeticError:
         return None
 
 
-def _is_arithmetic(side: tuple[str, ...]) -> bool:
-    """Whether the side is arithmetic, be it one that divides by zero: that is an equation that does not hold."""
+def _evaluated(side: tuple[str, ...]) -> Fraction | None:
+    """Evaluate one side; None if it divides by zero. Raises NotArithmeticError."""
     try:
-        evaluate(side)
+        return evaluate(side)
     except ZeroDivisionError:
-        return True
-    except NotArithmeticError:
-        return False
-    return True
+        return None

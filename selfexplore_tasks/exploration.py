@@ -1,18 +1,23 @@
 """Finding first pits (method, step 7): from the steps of a rationale, let a model try to finish it.
 
-Which steps are tried, and how often, is one pure search per rationale (``search_pit``). ``Explorer`` runs many of them
-side by side, so that what they ask for at the same moment fills the engine's batch. Rollout i of a step is the same
-draw whatever the settings: an option that draws less leaves rollouts out and changes none.
+Which steps are tried, and how often, is one pure search per rationale (``search_pit``). ``Explorer`` makes a job of it
+(see ``drawing``), so that many run side by side as one stream.
+
+Rollout i after a prefix is the same draw whatever the settings: its seed derives from the problem and the text of the
+prefix, so an option that draws less leaves rollouts out and changes none. Wrong rationales of a problem that share
+their first steps ask for the same draws, which are made once where they are explored together (the same chunk); each
+rationale keeps rows of its own.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from selfexplore_tasks.grading import Grade, Grader, GradeRequest
+from selfexplore_tasks.drawing import Ask, Job, run_jobs
+from selfexplore_tasks.grading import Grade, Grader
 from selfexplore_tasks.prompts import PromptFormat
 from selfexplore_tasks.recipe import Explore
 from selfexplore_tasks.seeds import derive_seed
@@ -78,12 +83,12 @@ class Rollout:
     grade: Grade
 
 
-@dataclass
+@dataclass(frozen=True)
 class Exploration:
     """What exploring one rationale found: every rollout in order of drawing, and the first pit (None = none)."""
 
     rationale: WrongRationale
-    rollouts: list[Rollout] = field(default_factory=list)
+    rollouts: list[Rollout]
     first_pit_step: int | None = None
 
 
@@ -116,10 +121,23 @@ def search_pit(step_count: int, settings: Explore) -> PitSearch:
 
 def _recovers(step: int, settings: Explore, drawn: Counter[int]) -> Generator[Draws, int, bool]:
     """Whether a rollout after ``step`` is correct; drawing ends with the first batch that holds one."""
-    for total in ([1] if settings.adaptive else []) + [settings.k] + ([2 * settings.k] if settings.confirm else []):
+    for total in _totals(settings):
         if (yield from _draw_up_to(total, step, drawn)) > 0:
             return True
     return False
+
+
+def _totals(settings: Explore) -> Iterator[int]:
+    """How many rollouts a step has after each batch of them, as long as none is correct."""
+    most = 2 * settings.k if settings.confirm else settings.k
+    if settings.adaptive:
+        total = 1
+        while total < most:
+            yield total
+            total *= 2
+    elif settings.confirm:
+        yield settings.k
+    yield most
 
 
 def _draw_up_to(total: int, step: int, drawn: Counter[int]) -> Generator[Draws, int, int]:
@@ -130,7 +148,7 @@ def _draw_up_to(total: int, step: int, drawn: Counter[int]) -> Generator[Draws, 
 
 @dataclass(frozen=True)
 class Explorer:
-    """A loaded model that explores rationales. ``seed`` is the recipe's, ``stop`` its stop strings."""
+    """A loaded model that explores rationales. ``stop`` are the recipe's stop strings; draws derive from ``seed``."""
 
     engine: Engine
     prompts: PromptFormat
@@ -146,58 +164,36 @@ class Explorer:
         not depend on the others (transformers engine; up to rounding of the logits).
         Raises PromptTooLong where question and steps leave no room for a new token.
         """
-        results = [Exploration(rationale) for rationale in rationales]
-        searches = [search_pit(len(rationale.steps), self.settings) for rationale in rationales]
-        # What each unfinished search is sent next; None starts it.
-        replies: dict[int, int | None] = dict.fromkeys(range(len(rationales)))
-        while replies:
-            wanted: dict[int, Draws] = {}
-            for position, reply in replies.items():
-                try:
-                    # A generator takes None only before it has started.
-                    wanted[position] = searches[position].send(reply)  # type: ignore[arg-type]
-                except StopIteration as end:
-                    results[position].first_pit_step = end.value
-            on_done(len(replies) - len(wanted))
-            drawn = self._draw([(rationales[position], draws) for position, draws in wanted.items()])
-            replies = {}
-            for position, rollouts in zip(wanted, drawn, strict=True):
-                results[position].rollouts += rollouts
-                replies[position] = sum(rollout.grade.is_correct_strict for rollout in rollouts)
-        return results
+        return run_jobs(self.engine, self.grader, [self.job(rationale) for rationale in rationales], on_done)
 
-    def _draw(self, wanted: Sequence[tuple[WrongRationale, Draws]]) -> list[list[Rollout]]:
-        """Draw and grade; one list of rollouts per order."""
-        if not wanted:
-            return []
-        completions = self.engine.generate([self._request(rationale, draws) for rationale, draws in wanted])
-        grades = iter(
-            self.grader.grade(
-                [
-                    GradeRequest(done.text, rationale.gold_answer, done.finish_reason)
-                    for (rationale, _), drawn in zip(wanted, completions, strict=True)
-                    for done in drawn
-                ]
-            )
-        )
-        return [
-            [
-                Rollout(draws.step, index, done, next(grades))
-                for index, done in enumerate(drawn, start=draws.first_index)
-            ]
-            for (_, draws), drawn in zip(wanted, completions, strict=True)
-        ]
+    def job(self, rationale: WrongRationale) -> Job[Exploration]:
+        """The search through one rationale."""
+        search = search_pit(len(rationale.steps), self.settings)
+        rollouts: list[Rollout] = []
+        passes: int | None = None
+        while True:
+            try:
+                # A generator takes None only before it has started.
+                draws = search.send(passes)  # type: ignore[arg-type]
+            except StopIteration as end:
+                return Exploration(rationale, rollouts, end.value)
+            drawn = yield Ask(self.request(rationale, draws), rationale.gold_answer)
+            numbered = enumerate(drawn, start=draws.first_index)
+            rollouts += [Rollout(draws.step, index, completion, grade) for index, (completion, grade) in numbered]
+            passes = sum(grade.is_correct_strict for _, grade in drawn)
 
-    def _request(self, rationale: WrongRationale, draws: Draws) -> GenerationRequest:
+    def request(self, rationale: WrongRationale, draws: Draws) -> GenerationRequest:
+        """What the engine is asked for; equal for all rationales of a problem with these first steps."""
         from selfexplore_tasks.engines.protocol import GenerationRequest
 
+        prefix = rationale.prefix(draws.step)
         return GenerationRequest(
-            prompt_token_ids=self.prompts.prompt_ids(rationale.question, rationale.prefix(draws.step)),
+            prompt_token_ids=self.prompts.prompt_ids(rationale.question, prefix),
             n=draws.count,
             temperature=self.settings.temperature,
             top_p=self.settings.top_p,
             max_new_tokens=self.settings.max_new_tokens,
             stop=self.stop,
-            seed=derive_seed(self.seed, "explore", rationale.rationale_id, draws.step),
+            seed=derive_seed(self.seed, "explore", rationale.problem_id, prefix),
             first_index=draws.first_index,
         )

@@ -291,7 +291,6 @@ def _settings(home: Path, address: str, port: int, keys: dict[str, str]) -> dict
         "api_auth": {"jwt_secret": keys["jwt"]},
         "logging": {"base_log_folder": str(home / "logs")},
         "dag_processor": {"refresh_interval": "30", "min_file_process_interval": "30"},
-        "usage_data_collection": {"enabled": "False"},
     }
 
 

@@ -2,13 +2,19 @@
 
 Ties: wherever several texts are equally good the one with the lowest index is taken. Texts that are exactly
 equal count as one, represented by the lowest index, so repeated samples cost nothing.
+
+Results are exact. A distance is only calculated where bounds leave the choice open: a distance is at least the
+difference of the lengths, at most the longer length, and at most the way over a third text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import accumulate
 from typing import Literal
 
 from rapidfuzz.distance import Levenshtein
@@ -42,7 +48,7 @@ def farthest_pairs(correct: Sequence[str], wrong: Sequence[str], max_pairs: int)
 
     A text is used once on either side, also where it occurs at several indices. At most ``max_pairs`` pairs.
     """
-    return _match(correct, wrong, max_pairs, _farthest)
+    return _match(correct, wrong, max_pairs, _Farthest())
 
 
 def shortest_beyond_pairs(
@@ -92,25 +98,53 @@ def _match(
     )
 
 
-def _farthest(text: str, candidates: Mapping[str, int]) -> tuple[str, int]:
-    # max() keeps the first of equals, and the candidates are in order of index.
-    distances = {candidate: Levenshtein.distance(text, candidate) for candidate in candidates}
-    chosen = max(distances, key=distances.__getitem__)
-    return chosen, distances[chosen]
+@dataclass
+class _Farthest:
+    """Finds the candidate at the largest distance; what earlier texts are far from bounds the next ones' distances."""
+
+    _earlier: list[tuple[str, dict[str, int]]] = field(default_factory=list)
+
+    def __call__(self, text: str, candidates: Mapping[str, int]) -> tuple[str, int]:
+        distances: dict[str, int] = {}
+        chosen, best = "", (-1, 0)
+        for bound, order, candidate in self._bounded(text, candidates):
+            if (bound, order) < best:
+                break
+            distances[candidate] = Levenshtein.distance(text, candidate)
+            if (distances[candidate], order) > best:
+                chosen, best = candidate, (distances[candidate], order)
+        self._earlier.append((text, distances))
+        return chosen, best[0]
+
+    def _bounded(self, text: str, candidates: Mapping[str, int]) -> list[tuple[int, int, str]]:
+        """Return (largest possible distance, minus its order, candidate), the most promising first."""
+        ways = [(Levenshtein.distance(text, other), known) for other, known in self._earlier]
+        bounds = []
+        for order, candidate in enumerate(candidates):
+            bound = max(len(text), len(candidate))
+            for distance, known in ways:
+                if candidate in known and distance + known[candidate] < bound:
+                    bound = distance + known[candidate]
+            bounds.append((bound, -order, candidate))
+        return sorted(bounds, reverse=True)
 
 
 def _shortest_beyond(
     text: str, candidates: Mapping[str, int], min_distances: Sequence[float]
 ) -> tuple[str, int] | None:
-    distances: dict[str, int] = {}
+    at_least: dict[str, int] = {}
     # sorted() keeps equally long ones in order of index.
     by_length = sorted(candidates, key=len)
     for threshold in min_distances:
         for candidate in by_length:
-            if candidate not in distances:
-                distances[candidate] = Levenshtein.distance(text, candidate)
-            if distances[candidate] > threshold * (len(text) + len(candidate)):
-                return candidate, distances[candidate]
+            limit = threshold * (len(text) + len(candidate))
+            if max(len(text), len(candidate)) <= limit:
+                continue
+            if candidate not in at_least:
+                # More than the limit is all that is asked: the distance comes back as the limit and 1.
+                at_least[candidate] = Levenshtein.distance(text, candidate, score_cutoff=int(limit))
+            if at_least[candidate] > limit:
+                return candidate, Levenshtein.distance(text, candidate)
     return None
 
 
@@ -129,19 +163,63 @@ def spread_by_chain(texts: Sequence[str], chains: Sequence[Hashable], max_kept: 
     groups: dict[Hashable, dict[str, int]] = {}
     for index, (text, chain) in enumerate(zip(texts, chains, strict=True)):
         groups.setdefault(chain, {}).setdefault(text, index)
+    distances = _Distances(texts)
     reasons: list[ChainDropReason | None] = ["duplicate_chain"] * len(texts)
     for position, chain in enumerate(groups):
-        reasons[_farthest_of(groups, chain)] = None if position < max_kept else "over_limit"
+        reasons[_farthest_of(groups, chain, distances)] = None if position < max_kept else "over_limit"
     return reasons
 
 
-def _farthest_of(groups: dict[Hashable, dict[str, int]], chain: Hashable) -> int:
+class _Distances:
+    """Distances between the texts of a problem, each calculated once."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+        self._known = array("i", [-1]) * (len(self._places) * (len(self._places) - 1) // 2)
+
+    def total(self, text: str, others: Collection[str]) -> int:
+        """Return the sum of the distances from a text to others.
+
+        Right rationales of one problem are alike: the hint lets the library try the middle of its table first.
+        """
+        own, known, total = self._places[text], self._known, 0
+        for other in others:
+            place = self._places[other]
+            if own == place:
+                continue
+            at = own * (own - 1) // 2 + place if place < own else place * (place - 1) // 2 + own
+            if known[at] < 0:
+                known[at] = Levenshtein.distance(text, other, score_hint=len(text) // 2)
+            total += known[at]
+        return total
+
+
+def _farthest_of(groups: dict[Hashable, dict[str, int]], chain: Hashable, distances: _Distances) -> int:
     own = groups[chain]
     if len(own) == 1:
         return next(iter(own.values()))
     others = list(dict.fromkeys(text for other, texts in groups.items() if other != chain for text in texts))
-    totals = {text: sum(_distances(text, others)) for text in own}
+    bounds = _bounds_of_totals(own, others)
+    enough = max(low for low, _ in bounds.values())
+    # The first of those with the same total stays: later ones must exceed it.
+    open_texts = [text for text, (_, high) in bounds.items() if high >= enough]
+    if len(open_texts) == 1:
+        return own[open_texts[0]]
+    totals = {text: distances.total(text, others) for text in open_texts}
     return own[max(totals, key=totals.__getitem__)]
+
+
+def _bounds_of_totals(texts: Collection[str], others: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Return for each text the least and the most that its distances to the others can add up to, by the lengths."""
+    lengths = sorted(map(len, others))
+    sums = [0, *accumulate(lengths)]
+    bounds = {}
+    for text in texts:
+        shorter = bisect_left(lengths, len(text))
+        gap = len(text) * (2 * shorter - len(lengths)) + sums[-1] - 2 * sums[shorter]
+        # The longer of two lengths is half of their sum and their difference.
+        bounds[text] = (gap, (len(text) * len(lengths) + sums[-1] + gap) // 2)
+    return bounds
 
 
 def spread_by_distance(texts: Sequence[str], min_distance: float, max_kept: int) -> list[DistanceDropReason | None]:
@@ -172,10 +250,6 @@ def spread_by_distance(texts: Sequence[str], min_distance: float, max_kept: int)
 def _is_far(first: str, second: str, min_distance: float) -> bool:
     limit = min_distance * (len(first) + len(second)) / 2
     return Levenshtein.distance(first, second, score_cutoff=int(limit)) > limit
-
-
-def _distances(text: str, others: Sequence[str]) -> Iterator[int]:
-    return (Levenshtein.distance(text, other) for other in others)
 
 
 def _first_indices(texts: Sequence[str]) -> dict[str, int]:

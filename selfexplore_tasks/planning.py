@@ -6,10 +6,8 @@ a second Dag run of the same experiment is refused while the first one lives.
 
 from __future__ import annotations
 
-import fcntl
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from selfexplore_tasks.errors import UserError
@@ -17,11 +15,14 @@ from selfexplore_tasks.estimates import RoundEstimate, check_disk, estimate_roun
 from selfexplore_tasks.stopping import stop_reason
 from selfexplore_tasks.store.control import check_may_run, check_not_cancelled, is_paused
 from selfexplore_tasks.store.experiments import Experiment, last_round, load_experiment, open_experiment
+from selfexplore_tasks.store.files import write_text
 from selfexplore_tasks.store.home import Store, check_slug
+from selfexplore_tasks.store.locks import exclusive_lock
 from selfexplore_tasks.store.manifests import read_manifest, read_manifests
 from selfexplore_tasks.store.rounds import round_facts
 
 DEFAULT_RECIPE = "arithmetic-tiny"
+CLAIMS = "runs"
 
 
 def open_or_create(
@@ -53,7 +54,7 @@ def claim_round(
     """
     slug = experiment.slug
     check_not_cancelled(store, slug)
-    with _claims_locked(store, slug) as folder:
+    with exclusive_lock(store, slug, CLAIMS) as folder:
         claims = _read_claims(folder)
         own = next((number for number, holder in claims.items() if holder == run_id), None)
         if requested is None:
@@ -71,7 +72,7 @@ def claim_round(
                     f"Experiment {slug!r} is live: its round {number} runs as Dag run {holder!r}. "
                     "Wait for it, or choose another experiment name."
                 )
-        (folder / f"round-{requested:03d}.run").write_text(run_id, encoding="utf-8")
+        write_text(folder / f"round-{requested:03d}.run", run_id)
     return requested
 
 
@@ -171,18 +172,9 @@ def _check_order(store: Store, experiment: Experiment, round_number: int) -> Non
         )
 
 
-@contextmanager
-def _claims_locked(store: Store, slug: str) -> Iterator[Path]:
-    folder = store.lock_dir(slug) / "runs"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield folder
-
-
 def claimed_rounds(store: Store, slug: str) -> dict[int, str]:
     """The id of the Dag run that last claimed each round."""
-    return _read_claims(store.lock_dir(slug) / "runs")
+    return _read_claims(store.lock_dir(slug) / CLAIMS)
 
 
 def _read_claims(folder: Path) -> dict[int, str]:

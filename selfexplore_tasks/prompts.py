@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.loading import LOADING
 from selfexplore_tasks.recipe import Prompt
 
 if TYPE_CHECKING:
@@ -27,9 +28,10 @@ class PromptFormat:
     @cached_property
     def _tokenizer(self) -> PreTrainedTokenizerBase:
         """Loaded when first needed: the text of a plain prompt needs none, and the library is slow to import."""
-        from transformers import AutoTokenizer
+        with LOADING.timed("tokenizer"):
+            from transformers import AutoTokenizer
 
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(self._model_dir)
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(self._model_dir)
         return tokenizer
 
     @property

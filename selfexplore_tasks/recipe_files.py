@@ -27,8 +27,8 @@ __all__ = [
 ]
 
 _MAX_BYTES = 1 << 20
-# What a run may be called, how far it goes, what is kept and who is told changes no row that is already made.
-_NOT_HASHED = frozenset({"name", "description", "max_rounds", "shards", "report_to", "stop", "retention"})
+# What a run may be called, how far it goes, who works on it, what is kept and who is told changes no row that is made.
+_NOT_HASHED = frozenset({"name", "description", "max_rounds", "shards", "accelerate", "report_to", "stop", "retention"})
 
 
 def recipe_names() -> list[str]:
@@ -64,8 +64,8 @@ def _build(tree: dict[str, object], overrides: Mapping[str, object], origin: str
 def recipe_hash(recipe: Recipe) -> str:
     """Return 12 hex digits of everything in the recipe that changes results.
 
-    Left out: name, description, max_rounds, shards, report_to, stop and retention. The content of named files is not
-    part of it either.
+    Left out: name, description, max_rounds, shards, accelerate, report_to, stop and retention. The content of named
+    files is not part of it either.
     """
     content = recipe.model_dump(mode="json", exclude=set(_NOT_HASHED))
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))

@@ -47,7 +47,7 @@ def round_report(store: Store, slug: str) -> str:
     model = f"Best model  {store.champion_link(slug)} ({champion(store, slug).model_id})\n" if rounds else ""
     return (
         f"{text}\n\n{model}Tables      {store.root / 'tables'}\n"
-        f'Try         SELFEXPLORE_HOME={store.root} {_command()} sql --experiment {slug} "{READY_QUERY}"'
+        f'Try         SELFEXPLORE_HOME={store.place} {_command()} sql --experiment {slug} "{READY_QUERY}"'
     )
 
 

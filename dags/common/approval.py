@@ -73,7 +73,7 @@ def describe_proposal(store: Store, plan: dict[str, Any]) -> dict[str, str] | No
 @task
 def record_approval(plan: dict[str, Any], answer: dict[str, Any]) -> bool:
     """Keep the answer in the store, where stage `summarize` looks for it."""
-    store, place = Store.from_environment(), (plan["experiment"], plan["round"])
+    store, place = Store.opened(plan["experiment"]), (plan["experiment"], plan["round"])
     approved = answer["chosen_options"] == [ApprovalOperator.APPROVE]
     user = answer.get("responded_by_user") or {}
     given = read_approval(store, *place)

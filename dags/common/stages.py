@@ -19,6 +19,7 @@ from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.manifests import read_manifest
 
 GPU_POOL, DUCKDB_POOL = "gpu", "duckdb"
+GPU_QUEUE_VARIABLE, GPU_POD_VARIABLE = "SELFEXPLORE_GPU_QUEUE", "SELFEXPLORE_GPU_POD_TEMPLATE"
 DEADLINE_VARIABLE = "SELFEXPLORE_STAGE_DEADLINE_S"
 CONNECTION_DELAY = timedelta(minutes=1)
 NOT_AGAIN = (ExitCode.USER_ERROR, ExitCode.STORE_LOST, ExitCode.BAD_DATA)
@@ -49,6 +50,16 @@ RETRIES: dict[str, Any] = {
 }
 
 
+def gpu_place() -> dict[str, Any]:
+    """Operator arguments of a stage that generates or trains: its pool; with workers elsewhere, their queue or pod."""
+    place: dict[str, Any] = {"pool": GPU_POOL}
+    if queue := os.environ.get(GPU_QUEUE_VARIABLE):
+        place["queue"] = queue
+    if template := os.environ.get(GPU_POD_VARIABLE):
+        place["executor_config"] = {"pod_template_file": template}
+    return place
+
+
 _done: list[dict[str, Any]] = []
 """What this process has run to its end and Airflow has not been told yet."""
 
@@ -65,7 +76,7 @@ def run_stage(stage: str, plan: dict[str, Any], shard: str | None = None) -> dic
 
     A task that succeeded before and was cleared redoes its stage, and forgets what depends on it.
     """
-    context, store = get_current_context(), Store.from_environment()
+    context, store = get_current_context(), Store.opened(plan["experiment"])
     place = {"slug": plan["experiment"], "round_number": plan["round"], "stage": stage}
     attempt = {**place, "shard": shard, "run_id": context["run_id"], "try_number": context["ti"].try_number}
     try:

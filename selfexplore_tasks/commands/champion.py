@@ -50,10 +50,11 @@ def declare(subcommands: Subcommands[argparse.ArgumentParser]) -> None:
 
 
 def show(options: argparse.Namespace) -> None:
-    from selfexplore_tasks.store.champions import champion
+    from selfexplore_tasks.store.champions import champion, fetch_champion
 
     store, (slug,) = chosen_experiments(options.experiment)
     entry = champion(store, slug)
+    fetch_champion(store, slug)
     print_rows([{**asdict(entry), "folder": str(store.champion_link(slug))}], as_json=options.json)
 
 

@@ -46,7 +46,7 @@ def chosen_experiments(slug: str | None) -> tuple[Any, list[str]]:
     from selfexplore_tasks.store.experiments import experiment_names, load_experiment
     from selfexplore_tasks.store.home import Store, check_slug
 
-    store = Store.from_environment()
+    store = Store.opened(slug)
     if slug is None:
         return store, experiment_names(store)
     return store, [load_experiment(store, check_slug(slug)).slug]

@@ -35,7 +35,7 @@ def compare(options: argparse.Namespace) -> None:
     from selfexplore_tasks.store.experiments import load_experiment
     from selfexplore_tasks.store.home import Store
 
-    store = Store.from_environment()
+    store = Store.opened()
     slugs = [load_experiment(store, slug).slug for slug in dict.fromkeys(options.experiment)]
     splits = (options.split,) if options.split else ("dev", "test")
     scores = [row for row in score_rows(store, slugs) if row["split"] in splits]

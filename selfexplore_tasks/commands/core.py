@@ -13,6 +13,7 @@ from selfexplore_tasks.errors import UserError
 
 
 def stage(options: argparse.Namespace) -> None:
+    from selfexplore_tasks.loading import LOADING
     from selfexplore_tasks.stages.redo import finish_redo, redo_stage
     from selfexplore_tasks.stages.registry import check_order, check_stage, run_stage
     from selfexplore_tasks.store.experiments import open_experiment
@@ -21,7 +22,7 @@ def stage(options: argparse.Namespace) -> None:
     shard_index, shard_count = parse_shard(options.shard)
     if options.round < 0:
         raise UserError(f"--round must be 0 or more, got {options.round}.")
-    store = Store.from_environment()
+    store = Store.opened(options.experiment)
     check_stage(options.name, options.round, shard_count)
     if options.recipe:
         check_order(store, options.experiment, options.name, options.round)
@@ -29,6 +30,7 @@ def stage(options: argparse.Namespace) -> None:
     finish_redo(store, options.experiment)
     if options.redo:
         redo_stage(store, options.experiment, options.round, options.name)
+    LOADING.process_is_ready()
     run_stage(
         store,
         options.experiment,
@@ -75,7 +77,7 @@ def experiments_list(options: argparse.Namespace) -> None:
     from selfexplore_tasks.store.home import Store
     from selfexplore_tasks.store.locks import live_stages
 
-    store = Store.from_environment()
+    store = Store.opened()
     rows: list[dict[str, Any]] = []
     for name in experiment_names(store):
         experiment = load_experiment(store, name)
@@ -99,7 +101,7 @@ def experiments_delete(options: argparse.Namespace) -> None:
     from selfexplore_tasks.store.experiments import delete_experiment, load_experiment
     from selfexplore_tasks.store.home import Store
 
-    store = Store.from_environment()
+    store = Store.opened()
     load_experiment(store, options.experiment)
     if not options.yes and not _confirmed(f"Delete experiment {options.experiment!r} and everything it made?"):
         raise UserError("Nothing deleted; give --yes to delete without being asked.")
@@ -131,10 +133,10 @@ def where(options: argparse.Namespace) -> None:
     from selfexplore_tasks.store.experiments import experiment_names
     from selfexplore_tasks.store.home import Store
 
-    store = Store.from_environment()
+    store = Store.opened()
     engine, reason = choose_engine("auto")
     lines = {
-        "store": f"{store.root} (SELFEXPLORE_HOME)",
+        "store": f"{store.place} (SELFEXPLORE_HOME)",
         "tables": store.root / "tables",
         "models": store.root / "models",
         "manifests": store.root / "manifests",

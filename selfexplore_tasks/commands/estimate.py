@@ -56,7 +56,7 @@ def estimate(options: argparse.Namespace) -> None:
     from selfexplore_tasks.estimates import estimate_rounds
     from selfexplore_tasks.store.home import Store
 
-    store = Store.from_environment()
+    store = Store.opened()
     recipe = _recipe(store, options)
     rounds = _rounds(store, options, recipe)
     probed = []

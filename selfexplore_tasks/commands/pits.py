@@ -61,7 +61,7 @@ def _score_known_truth(options: argparse.Namespace) -> None:
     given = next((name for name in LABELLED_OPTIONS if getattr(options, name)), None)
     if given:
         raise UserError(f"--{given} goes with --labels: without it the pits of the experiment are scored as they are.")
-    store = Store.from_environment()
+    store = Store.opened(options.experiment)
     slug = load_experiment(store, options.experiment).slug
     rows = query_rows(
         store, [slug], "from pit_accuracy order by round, is_total, wrong_step nulls last, explorer_id, k"
@@ -101,7 +101,7 @@ def _score_labels(options: argparse.Namespace) -> None:
 
     if options.limit is not None and options.limit < 1:
         raise UserError(f"--limit must be 1 or more, got {options.limit}.")
-    store = Store.from_environment()
+    store = Store.opened(options.experiment)
     experiment = load_experiment(store, options.experiment)
     experiment = replace(experiment, recipe=change_recipe(experiment.recipe, parse_overrides(options.set)))
     named = {name: getattr(options, name) for name in ("question", "steps", "label", "gold")}

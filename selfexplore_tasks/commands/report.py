@@ -35,7 +35,7 @@ def report(options: argparse.Namespace) -> None:
     from selfexplore_tasks.store.files import write_text
     from selfexplore_tasks.store.home import Store
 
-    page = report_page(Reader(Store.from_environment()), options.experiment)
+    page = report_page(Reader(Store.opened(options.experiment)), options.experiment)
     text = markdown_report(page) if _format(options) == "md" else html_report(page)
     if options.output is None:
         sys.stdout.write(text)

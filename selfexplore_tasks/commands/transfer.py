@@ -105,7 +105,7 @@ def import_rationales(options: argparse.Namespace) -> None:
     from selfexplore_tasks.transfer import rationales
 
     rationales.import_rationales(
-        Store.from_environment(),
+        Store.opened(options.experiment),
         options.experiment,
         options.file,
         rationales.RationaleColumns(
@@ -122,7 +122,7 @@ def import_rollouts(options: argparse.Namespace) -> None:
     from selfexplore_tasks.transfer import rollouts
 
     rollouts.import_rollouts(
-        Store.from_environment(),
+        Store.opened(options.experiment),
         options.experiment,
         options.file,
         rollouts.RolloutColumns(
@@ -142,7 +142,7 @@ def export_pairs(options: argparse.Namespace) -> None:
     from selfexplore_tasks.transfer import exports
 
     made = exports.export_pairs(
-        Store.from_environment(),
+        Store.opened(options.experiment),
         options.experiment,
         user_path(options.output),
         kind=options.kind,

@@ -1,14 +1,14 @@
-"""What both engines share (and training, of model folders and memory): checks, and requests as single draws."""
+"""What both engines share (and training, of model folders and memory): checks, requests as single draws, `generate`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selfexplore_tasks.engines.protocol import Completion, GenerationRequest
+from selfexplore_tasks.engines.protocol import Completion, Engine, GenerationRequest
 from selfexplore_tasks.errors import PromptTooLong, UserError
 from selfexplore_tasks.seeds import derive_seed
 
@@ -22,8 +22,10 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 @dataclass(frozen=True)
 class Draw:
-    """One completion to make: ``request`` with the seed of this draw alone."""
+    """One completion to make: number ``index`` of the request with this ticket, with a seed of its own."""
 
+    ticket: int
+    index: int
     request: GenerationRequest
     seed: int
 
@@ -37,7 +39,7 @@ def context_limit(model_dir: Path | str, wanted: int | None) -> int | None:
     return min(limits, default=None)
 
 
-def expand_draws(requests: Sequence[GenerationRequest], context_length: int) -> list[Draw]:
+def expand_draws(requests: Sequence[GenerationRequest], context_length: int, first_ticket: int = 0) -> list[Draw]:
     """Return the draws of all requests, in order; a draw's seed depends on its request and index only.
 
     Raises ValueError for a request that no engine can serve, naming its position.
@@ -45,16 +47,31 @@ def expand_draws(requests: Sequence[GenerationRequest], context_length: int) -> 
     for position, request in enumerate(requests):
         _check_request(position, request, context_length)
     return [
-        Draw(request, derive_seed(request.seed, request.first_index + position))
-        for request in requests
-        for position in range(request.n)
+        Draw(ticket, index, request, derive_seed(request.seed, request.first_index + index))
+        for ticket, request in enumerate(requests, start=first_ticket)
+        for index in range(request.n)
     ]
 
 
-def regroup(requests: Sequence[GenerationRequest], completions: Sequence[Completion]) -> list[list[Completion]]:
-    """Undo ``expand_draws``: one list of n completions per request."""
-    remaining: Iterator[Completion] = iter(completions)
-    return [[next(remaining) for _ in range(request.n)] for request in requests]
+def generate_all(
+    engine: Engine, requests: Sequence[GenerationRequest], on_progress: Callable[[int], None] | None
+) -> list[list[Completion]]:
+    """See ``protocol.Engine.generate``, for an engine to which nothing else is submitted."""
+    tickets = engine.submit(requests)
+    found: dict[tuple[int, int], Completion] = {}
+    try:
+        while len(found) < sum(request.n for request in requests):
+            ended = engine.step()
+            found |= {(one.ticket, one.index): one.completion for one in ended}
+            if ended and on_progress is not None:
+                on_progress(len(ended))
+    except BaseException:
+        # What was queued must not turn up in the next call.
+        engine.abandon()
+        raise
+    return [
+        [found[ticket, index] for index in range(request.n)] for ticket, request in zip(tickets, requests, strict=True)
+    ]
 
 
 def _check_request(position: int, request: GenerationRequest, context_length: int) -> None:

@@ -10,10 +10,14 @@ from typing import Literal
 
 from selfexplore_tasks import recipe
 from selfexplore_tasks.engines.common import context_limit
-from selfexplore_tasks.engines.protocol import Completion, Engine, GenerationRequest
+from selfexplore_tasks.engines.protocol import Completion, Ended, Engine, GenerationRequest, PrefixCacheUse
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.failures import batch_divisor
+from selfexplore_tasks.loading import LOADING
 from selfexplore_tasks.processes import usable_cores
+
+VLLM_SEQUENCES = 256
+"""What counts as vLLM's own number of sequences at once where it has to be made smaller (it differs by device)."""
 
 
 def effective_threads(threads: int | None) -> int:
@@ -82,6 +86,7 @@ def open_engine(
             kv_cache_gib=settings.kv_cache_gib,
             gpu_memory_utilization=settings.gpu_memory_utilization,
             tensor_parallel_size=settings.tensor_parallel_size,
+            max_num_seqs=allowed_sequences(settings.max_num_seqs),
             seed=seed,
         )
     from selfexplore_tasks.engines.transformers import TransformersEngine
@@ -90,6 +95,12 @@ def open_engine(
     return TransformersEngine(
         model_dir, dtype=dtype, threads=threads, batch_size=batch_size, context_length=context_length
     )
+
+
+def allowed_sequences(wanted: int | None) -> int | None:
+    """vLLM's sequences at once; fewer after a try that ran out of memory. None leaves the number to vLLM."""
+    divisor = batch_divisor()
+    return wanted if divisor == 1 else max(1, (wanted or VLLM_SEQUENCES) // divisor)
 
 
 class LazyEngine:
@@ -105,20 +116,56 @@ class LazyEngine:
 
     @property
     def name(self) -> str:
-        """The engine's name, also while it is not loaded (another worker may have drawn everything)."""
-        return choose_engine(self._kind)[0] if self._engine is None else self._engine.name
+        """The engine's name; while it is not loaded (another worker may have drawn everything) the one that would be.
+
+        Whether vLLM runs here is not tried then: importing it takes longer than the rest of such a stage.
+        """
+        if self._engine is not None:
+            return self._engine.name
+        is_vllm = self._kind == "vllm" or (self._kind == "auto" and importlib.util.find_spec("vllm") is not None)
+        return "vllm" if is_vllm else "transformers"
+
+    @property
+    def width(self) -> int:
+        """See ``protocol.Engine.width``; loads the model."""
+        return self._loaded().width
+
+    @property
+    def is_continuous(self) -> bool:
+        """See ``protocol.Engine.is_continuous``; loads the model."""
+        return self._loaded().is_continuous
+
+    @property
+    def prefix_cache(self) -> PrefixCacheUse | None:
+        """See ``protocol.Engine.prefix_cache``; None while nothing is loaded."""
+        return None if self._engine is None else self._engine.prefix_cache
+
+    def submit(self, requests: Sequence[GenerationRequest]) -> list[int]:
+        """See ``protocol.Engine.submit``."""
+        return self._loaded().submit(requests) if requests else []
+
+    def step(self) -> list[Ended]:
+        """See ``protocol.Engine.step``."""
+        return self._loaded().step()
+
+    def abandon(self) -> None:
+        """See ``protocol.Engine.abandon``."""
+        if self._engine is not None:
+            self._engine.abandon()
 
     def generate(
         self, requests: Sequence[GenerationRequest], on_progress: Callable[[int], None] | None = None
     ) -> list[list[Completion]]:
         """See ``protocol.Engine.generate``."""
-        if not requests:
-            return []
-        if self._engine is None:
-            self._engine = self._load()
-        return self._engine.generate(requests, on_progress)
+        return self._loaded().generate(requests, on_progress) if requests else []
 
     def close(self) -> None:
         """Close the engine if it was loaded."""
         if self._engine is not None:
             self._engine.close()
+
+    def _loaded(self) -> Engine:
+        if self._engine is None:
+            with LOADING.timed("engine"):
+                self._engine = self._load()
+        return self._engine

@@ -1,14 +1,17 @@
 """Generation with Hugging Face ``generate``: runs wherever torch does, and repeats exactly on the CPU.
 
-Draws are rows of a batch, sorted by prompt length so that little is padded. What a row draws depends on its own
-seed only (``sampling.SeededChoice``); batch size and neighbours change logits by rounding, nothing else.
+Draws are rows of a batch; those submitted together are sorted by prompt length, so that little is padded. What a row
+draws depends on its own seed only (``sampling.SeededChoice``); batch size and neighbours change logits by rounding,
+nothing else.
 """
 
 from __future__ import annotations
 
 import gc
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +31,10 @@ from selfexplore_tasks.engines.common import (
     check_model_folder,
     end_token_ids,
     expand_draws,
+    generate_all,
     is_out_of_memory,
-    regroup,
 )
-from selfexplore_tasks.engines.protocol import Completion, GenerationRequest
+from selfexplore_tasks.engines.protocol import Completion, Ended, GenerationRequest
 from selfexplore_tasks.engines.sampling import SeededChoice, StopStrings, completion_text, cut_at_stop
 from selfexplore_tasks.errors import UserError
 
@@ -46,6 +49,8 @@ class TransformersEngine:
     """
 
     name = "transformers"
+    is_continuous = False
+    prefix_cache = None
 
     def __init__(
         self,
@@ -74,25 +79,47 @@ class TransformersEngine:
         self._model.generation_config = GenerationConfig()
         limits = (context_length, getattr(model.config.get_text_config(), "max_position_embeddings", None))
         self._context_length = min((limit for limit in limits if limit is not None), default=2**31)
+        self._groups: deque[deque[Draw]] = deque()
+        self._next_ticket = 0
+
+    @property
+    def width(self) -> int:
+        """Sequences of a batch."""
+        return self._batch_size
+
+    def submit(self, requests: Sequence[GenerationRequest]) -> list[int]:
+        """See ``protocol.Engine.submit``; the draws are sorted by settings and prompt length."""
+        draws = expand_draws(requests, self._context_length, self._next_ticket)
+        tickets = list(range(self._next_ticket, self._next_ticket + len(requests)))
+        self._next_ticket += len(requests)
+        if draws:
+            self._groups.append(deque(sorted(draws, key=self._group)))
+        return tickets
+
+    def step(self) -> list[Ended]:
+        """See ``protocol.Engine.step``: one batch of the group that was submitted first."""
+        if not self._groups:
+            return []
+        group = self._groups[0]
+        batch = self._next_batch(group)
+        completions = self._try_batch(batch)
+        if completions is None:
+            return []
+        for _ in batch:
+            group.popleft()
+        if not group:
+            self._groups.popleft()
+        return [Ended(draw.ticket, draw.index, done) for draw, done in zip(batch, completions, strict=True)]
+
+    def abandon(self) -> None:
+        """See ``protocol.Engine.abandon``."""
+        self._groups.clear()
 
     def generate(
         self, requests: Sequence[GenerationRequest], on_progress: Callable[[int], None] | None = None
     ) -> list[list[Completion]]:
-        """See ``protocol.Engine.generate``. Raises UserError if a single sequence does not fit in memory."""
-        draws = expand_draws(requests, self._context_length)
-        order = sorted(range(len(draws)), key=lambda position: (self._group(draws[position]), position))
-        completions: dict[int, Completion] = {}
-        start = 0
-        while start < len(order):
-            positions = self._next_batch(draws, order, start)
-            batch = self._try_batch([draws[position] for position in positions])
-            if batch is None:
-                continue
-            completions.update(zip(positions, batch, strict=True))
-            start += len(positions)
-            if on_progress is not None:
-                on_progress(len(positions))
-        return regroup(requests, [completions[position] for position in range(len(draws))])
+        """See ``protocol.Engine.generate``."""
+        return generate_all(self, requests, on_progress)
 
     def close(self) -> None:
         """Free the model's memory."""
@@ -109,14 +136,10 @@ class TransformersEngine:
         length = len(request.prompt_token_ids)
         return (request.temperature, request.top_p, request.stop, self._limit(request), length)
 
-    def _next_batch(self, draws: Sequence[Draw], order: Sequence[int], start: int) -> list[int]:
-        settings = self._group(draws[order[start]])[:-1]
-        batch: list[int] = []
-        for position in order[start : start + self._batch_size]:
-            if self._group(draws[position])[:-1] != settings:
-                break
-            batch.append(position)
-        return batch
+    def _next_batch(self, group: Sequence[Draw]) -> list[Draw]:
+        settings = self._group(group[0])[:-1]
+        same = takewhile(lambda draw: self._group(draw)[:-1] == settings, group)
+        return list(islice(same, self._batch_size))
 
     def _try_batch(self, draws: Sequence[Draw]) -> list[Completion] | None:
         """Return the completions, or None after halving the batch size because memory ran out."""

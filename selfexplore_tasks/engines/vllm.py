@@ -20,10 +20,10 @@ from selfexplore_tasks.engines.common import (
     check_model_folder,
     end_token_ids,
     expand_draws,
+    generate_all,
     is_local,
-    regroup,
 )
-from selfexplore_tasks.engines.protocol import Completion, GenerationRequest
+from selfexplore_tasks.engines.protocol import Completion, Ended, GenerationRequest, PrefixCacheUse
 from selfexplore_tasks.errors import UserError
 
 if TYPE_CHECKING:
@@ -87,11 +87,13 @@ class VllmEngine:
     """A causal language model loaded with vLLM.
 
     ``dtype`` is ``float32`` or ``bfloat16``; ``max_model_len`` limits prompt plus completion (null = the model's);
-    ``kv_cache_gib`` counts on the CPU, ``gpu_memory_utilization`` and ``tensor_parallel_size`` on GPUs.
+    ``kv_cache_gib`` counts on the CPU, ``gpu_memory_utilization`` and ``tensor_parallel_size`` on GPUs;
+    ``max_num_seqs`` sequences are worked on at once (null = vLLM's own number).
     Raises UserError for a model that vLLM cannot load, ImportError where vLLM cannot run.
     """
 
     name = "vllm"
+    is_continuous = True
 
     def __init__(
         self,
@@ -103,6 +105,7 @@ class VllmEngine:
         kv_cache_gib: float,
         gpu_memory_utilization: float,
         tensor_parallel_size: int,
+        max_num_seqs: int | None,
         seed: int,
     ) -> None:
         check_model_folder(model_dir)
@@ -126,6 +129,7 @@ class VllmEngine:
                 generation_config="vllm",
                 logprobs_mode="raw_logprobs",
                 use_tqdm_on_load=False,
+                max_num_seqs=max_num_seqs,
                 **device,
             )
         except BaseException:
@@ -133,22 +137,48 @@ class VllmEngine:
             raise
         self._context_length = int(self._llm.model_config.max_model_len)
         self._end_ids = end_token_ids(model_dir, self._llm.get_tokenizer())
+        self.prefix_cache = PrefixCacheUse()
+        self._next_ticket = 0
+        # By vLLM's running number: its id of the request, and the draw.
+        self._open: dict[int, tuple[str, Draw]] = {}
+
+    @property
+    def width(self) -> int:
+        """Sequences that vLLM's scheduler runs at once."""
+        return int(self._llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
+
+    def submit(self, requests: Sequence[GenerationRequest]) -> list[int]:
+        """See ``protocol.Engine.submit``; every draw is a request of its own to vLLM."""
+        draws = expand_draws(requests, self._context_length, self._next_ticket)
+        tickets = list(range(self._next_ticket, self._next_ticket + len(requests)))
+        self._next_ticket += len(requests)
+        prompts = [{"prompt_token_ids": list(draw.request.prompt_token_ids)} for draw in draws]
+        params = [self._sampling_params(draw) for draw in draws]
+        request_ids = self._llm.enqueue(prompts, params, use_tqdm=False) if draws else []
+        self._open |= {_number(one): (one, draw) for one, draw in zip(request_ids, draws, strict=True)}
+        return tickets
+
+    def step(self) -> list[Ended]:
+        """See ``protocol.Engine.step``: one step of vLLM's, as ``LLM.generate`` makes them."""
+        ended = []
+        for output in self._llm.llm_engine.step():
+            if output.finished:
+                _, draw = self._open.pop(_number(output.request_id))
+                self.prefix_cache.prompt_tokens += len(draw.request.prompt_token_ids)
+                self.prefix_cache.cached_tokens += output.num_cached_tokens or 0
+                ended.append(Ended(draw.ticket, draw.index, _completion(output)))
+        return ended
+
+    def abandon(self) -> None:
+        """See ``protocol.Engine.abandon``."""
+        self._llm.llm_engine.abort_request([request_id for request_id, _ in self._open.values()], internal=True)
+        self._open.clear()
 
     def generate(
         self, requests: Sequence[GenerationRequest], on_progress: Callable[[int], None] | None = None
     ) -> list[list[Completion]]:
-        """See ``protocol.Engine.generate``; every draw is a request of its own to vLLM, all queued at once."""
-        draws = expand_draws(requests, self._context_length)
-        prompts = [{"prompt_token_ids": list(draw.request.prompt_token_ids)} for draw in draws]
-        params = [self._sampling_params(draw) for draw in draws]
-        request_ids = self._llm.enqueue(prompts, params, use_tqdm=False)
-        try:
-            outputs = self._drain(on_progress)
-        except BaseException:
-            # What was queued must not turn up in the next call.
-            self._llm.llm_engine.abort_request(request_ids, internal=True)
-            raise
-        return regroup(requests, [_completion(outputs[_position(request_id)]) for request_id in request_ids])
+        """See ``protocol.Engine.generate``."""
+        return generate_all(self, requests, on_progress)
 
     def close(self) -> None:
         """Free the model's memory and vLLM's temporary files."""
@@ -158,17 +188,6 @@ class VllmEngine:
         del self._llm
         cleanup_dist_env_and_memory()
         self._scratch.cleanup()
-
-    def _drain(self, on_progress: Callable[[int], None] | None) -> dict[int, RequestOutput]:
-        """Step the engine until nothing is queued, as ``LLM.generate`` does, which has no callback."""
-        engine = self._llm.llm_engine
-        outputs: dict[int, RequestOutput] = {}
-        while engine.has_unfinished_requests():
-            ended = [output for output in engine.step() if output.finished]
-            outputs.update((_position(output.request_id), output) for output in ended)
-            if ended and on_progress is not None:
-                on_progress(len(ended))
-        return outputs
 
     def _sampling_params(self, draw: Draw) -> SamplingParams:
         from vllm import SamplingParams
@@ -230,7 +249,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _position(request_id: str) -> int:
+def _number(request_id: str) -> int:
     """Return vLLM's running number of a request; an id may carry a random suffix after it."""
     return int(request_id.partition("-")[0])
 

@@ -14,12 +14,16 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 from typing import Literal
 
 MAX_ANSWER = 1_000
 """Answers longer than this (characters) are compared as text only."""
 MAX_DIGITS = 100
 """Numbers with more digits are not read as numbers."""
+
+REMEMBERED = 8_192
+"""Answers of which the normal form and the number are remembered: a problem's rationales share a few."""
 
 LocalReason = Literal["equal_number", "unequal_number", "equal_text", "unequal_text", "too_long"]
 
@@ -142,8 +146,11 @@ def strip_wrapping(text: str) -> str:
 
 def normalise_answer(text: str) -> str:
     """Return the form in which gold and prediction are compared; the one normalisation there is."""
-    if len(text) > MAX_ANSWER:
-        return text.strip()
+    return text.strip() if len(text) > MAX_ANSWER else _normalised(text)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _normalised(text: str) -> str:
     text = strip_wrapping(text.translate(_PLAIN_CHARACTERS))
     if "\\begin" not in text and "&" not in text:
         text = text.replace("\\\\", "\\")
@@ -158,7 +165,12 @@ def parse_number(text: str) -> Fraction | None:
 
 
 def _number(normalised: str) -> Fraction | None:
-    if len(normalised) > 2 * MAX_DIGITS or sum(map(str.isdigit, normalised)) > MAX_DIGITS:
+    return None if len(normalised) > 2 * MAX_DIGITS else _short_number(normalised)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _short_number(normalised: str) -> Fraction | None:
+    if sum(map(str.isdigit, normalised)) > MAX_DIGITS:
         return None
     for form in _NUMBER_FORMS:
         match = form.fullmatch(normalised)

@@ -62,10 +62,24 @@ def _closing_braces(text: str, begin: int) -> dict[int, int]:
 
 def last_number(text: str) -> str | None:
     """Return the last number in the text as written (sign, thousands commas, decimals, ``a/b``), or None."""
-    last = None
-    for match in _NUMBER.finditer(readable_part(text)):
-        last = match.group()
-    return last
+    text = readable_part(text)
+    # Line by line from the end: most rationales have many numbers, and the last line has the one that counts.
+    end = len(text)
+    while end > 0:
+        begin = _line_begin(text, end)
+        found = _NUMBER.findall(text[begin:end])
+        if found:
+            return found[-1]
+        end = begin
+    return None
+
+
+def _line_begin(text: str, end: int) -> int:
+    """Where the last lines before ``end`` begin; a minus at the end of a line may belong to a number on the next."""
+    begin = text.rfind("\n", 0, end - 1) + 1
+    while begin and text[begin - 2 : begin - 1] == "-":
+        begin = text.rfind("\n", 0, begin - 1) + 1
+    return begin
 
 
 def extract_answer(text: str, answer_phrase: str, *more_phrases: str) -> str | None:

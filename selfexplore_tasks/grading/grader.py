@@ -133,7 +133,7 @@ class Grader:
 
     def compare(self, pairs: Sequence[AnswerPair]) -> list[Equality]:
         """Return for each pair whether its answers are equal, in order (rules: ``compare``'s docstring)."""
-        decisions = {pair: (_decide(pair), self._decide_second(pair)) for pair in pairs}
+        decisions = {pair: (_decide(pair), self._decide_second(pair)) for pair in dict.fromkeys(pairs)}
         tasks = list(dict.fromkeys(one for both in decisions.values() for one in both if isinstance(one, SymbolicTask)))
         outcomes = dict(zip(tasks, self._pool.compare(tasks), strict=True))
         equalities: dict[AnswerPair, Equality] = {}

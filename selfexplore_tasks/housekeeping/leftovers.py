@@ -12,9 +12,10 @@ from selfexplore_tasks.launch import end_previous, is_orphaned
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.manifests import read_manifests
 from selfexplore_tasks.store.removal import REMOVED
+from selfexplore_tasks.store.shared.local_files import OWN, STAGED
 
 OLD_S = 86_400.0
-BESIDE_A_MODEL = (".partial", ".replaced")
+BESIDE_A_MODEL = (".partial", ".replaced", ".fetched")
 
 
 def remove_leftovers(store: Store, slug: str, *, dry_run: bool) -> Freed:
@@ -41,6 +42,7 @@ def _leftovers(store: Store, slug: str) -> Iterator[Path]:
     for folder in [*store.experiment_dirs(slug), store.lock_dir(slug)]:
         yield from folder.rglob(".*.tmp")
         yield from folder.rglob(f".*{REMOVED}")
+    yield from (store.root / OWN).glob(f"{STAGED}*")
     for file in (store.experiment_file(slug), store.champion_file(slug), store.control_file(slug)):
         yield from file.parent.glob(f".{file.name}.*.tmp")
     for round_number in {manifest.round for manifest in read_manifests(store, slug) if manifest.stage == "summarize"}:

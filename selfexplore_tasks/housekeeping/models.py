@@ -17,6 +17,7 @@ from selfexplore_tasks.store.experiments import load_experiment
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.manifests import Manifest, read_manifests
 from selfexplore_tasks.store.removal import move_away
+from selfexplore_tasks.store.shared.models import forget_model, model_names
 
 BASE = "0/base"
 
@@ -27,7 +28,9 @@ def prune_models(store: Store, slug: str, *, dry_run: bool) -> Freed:
     with redo_lock(store, slug):
         folders = list(prunable_models(store, slug).values())
         freed = Freed(slug, "models", len(folders), size_of(folders))
-        removed = [] if dry_run else [move_away(folder) for folder in folders]
+        for folder in [] if dry_run else folders:
+            forget_model(folder)
+        removed = [] if dry_run else [move_away(folder) for folder in folders if folder.is_dir()]
     for folder in removed:
         shutil.rmtree(folder, ignore_errors=True)
     return freed
@@ -43,11 +46,9 @@ def prunable_models(store: Store, slug: str) -> dict[str, Path]:
     kept = kept_models(manifests, (entry.model_id for entry in champion_history(store, slug)))
     found = {}
     for round_number in finished[: max(0, len(finished) - keep_rounds)]:
-        for folder in sorted(store.model_dir(slug, f"{round_number}/any").parent.glob("[!.]*")):
-            model_id = f"{round_number}/{folder.name}"
-            # A name with a dot is a training run's own folder, not a model's.
-            if "." not in folder.name and model_id not in kept:
-                found[model_id] = folder
+        for model_id in (f"{round_number}/{name}" for name in model_names(store, slug, round_number)):
+            if model_id not in kept:
+                found[model_id] = store.model_dir(slug, model_id)
     return found
 
 

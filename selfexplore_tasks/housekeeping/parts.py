@@ -14,7 +14,7 @@ from pathlib import Path
 
 from selfexplore_tasks.housekeeping.freed import Freed, size_of
 from selfexplore_tasks.stages.redo import redo_lock
-from selfexplore_tasks.store.files import write_atomically
+from selfexplore_tasks.store.files import remove_file, write_atomically
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.manifests import Manifest, read_manifest, read_manifests, write_manifest
 from selfexplore_tasks.store.removal import table_dirs
@@ -41,7 +41,7 @@ def remove_unreferenced(store: Store, slug: str, *, dry_run: bool) -> Freed:
         paths = list(unreferenced_parts(store, slug))
         freed = Freed(slug, "unreferenced parts", len(paths), size_of(paths))
         for path in [] if dry_run else paths:
-            path.unlink(missing_ok=True)
+            remove_file(path)
     return freed
 
 

@@ -31,6 +31,8 @@ from selfexplore_tasks.store.catalogue import SQL_DIR, parts_sql
 from selfexplore_tasks.store.experiments import experiment_names
 from selfexplore_tasks.store.home import Store, check_slug
 from selfexplore_tasks.store.schemas import KEYS, TABLES
+from selfexplore_tasks.store.shared import shared_copy
+from selfexplore_tasks.store.shared.remote import StoreUnreachable
 
 if TYPE_CHECKING:
     import duckdb
@@ -45,6 +47,8 @@ THREADS = 2
 KEPT_BYTES = 96 * 2**20
 ENTRY_BYTES = 4_096
 """What a kept result takes beside its content: its name and the versions of the files it was made of."""
+REFRESH_S, PATIENCE_S = 3.0, 5.0
+"""Of a shared store: how old an answer may be, and how long a page waits for one."""
 RANGE_COLUMN = "problem_id"
 
 
@@ -96,6 +100,7 @@ class Reader:
 
     def slugs(self) -> list[str]:
         """Names of all experiments."""
+        self._refresh()
         return experiment_names(self.store)
 
     def snapshot(self, slug: str) -> Snapshot:
@@ -104,6 +109,7 @@ class Reader:
             path = self.store.experiment_file(check_slug(slug))
         except UserError as error:
             raise NotFound(str(error)) from error
+        self._refresh()
         if not path.exists():
             self._snapshots.pop(slug, None)
             raise NotFound(f"There is no experiment {slug!r}.")
@@ -112,6 +118,16 @@ class Reader:
         if known is None or known.fingerprint != now:
             known = self._snapshots[slug] = read_snapshot(self.store, slug, now)
         return known
+
+    def _refresh(self) -> None:
+        """Bring what other machines did in a shared store."""
+        copy = shared_copy(self.store.root)
+        if copy is None:
+            return
+        try:
+            copy.pull_if_older(REFRESH_S, patience_s=PATIENCE_S)
+        except StoreUnreachable as error:
+            raise Unreadable(f"{str(error).capitalize()}.") from error
 
     def remember(self, name: tuple[object, ...], version: object, make: Callable[[], Made]) -> Made:
         """Return what ``make`` made under this name and version before, or make it, in the place of another version.

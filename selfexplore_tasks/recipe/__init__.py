@@ -17,6 +17,7 @@ from selfexplore_tasks.recipe.problems import (
 )
 from selfexplore_tasks.recipe.training import (
     SMOOTHED_LOSSES,
+    Accelerate,
     AlarmName,
     Alarms,
     Arms,
@@ -34,6 +35,7 @@ from selfexplore_tasks.recipe.whole import Recipe
 
 __all__ = [
     "SMOOTHED_LOSSES",
+    "Accelerate",
     "AlarmName",
     "Alarms",
     "ArithmeticSource",

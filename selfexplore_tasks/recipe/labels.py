@@ -22,7 +22,7 @@ class Sample(Section):
     problems_per_round: PositiveInt | None = Field(
         None, description="Sample only this many of them a round, each round the next ones (seeded order); null = all."
     )
-    chunk_size: PositiveInt = Field(64, description="Problems per committed chunk; a crash costs one chunk.")
+    chunk_size: PositiveInt = Field(64, description="Problems per committed chunk; a crash costs the chunks begun.")
 
 
 class Grading(Section):
@@ -79,13 +79,18 @@ class Explore(Section):
     temperature: float = Field(0.7, gt=0, le=5, description="Sampling temperature of the rollouts.")
     top_p: Probability = Field(1.0, description="Nucleus sampling.")
     max_new_tokens: PositiveInt = Field(512, description="Longest rollout in tokens.")
+    fit_tokens: bool = Field(
+        False,
+        description="End rollouts at what this round's correct rationales need (99% of them, and a quarter more), "
+        "where that is less than max_new_tokens.",
+    )
     chunk_size: PositiveInt = Field(64, description="Rationales per committed chunk.")
     confirm: bool = Field(
         False, description="Test a step without a correct rollout again with k more before it counts as a pit."
     )
     adaptive: bool = Field(
         False,
-        description="Draw one rollout first and the other k - 1 only where it failed (and at the step before the pit).",
+        description="Draw 1, 1, 2, 4, ... rollouts, up to k, until one is correct (all k at the step before the pit).",
     )
     search: Literal["linear", "binary"] = Field(
         "linear",

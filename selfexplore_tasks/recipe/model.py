@@ -86,3 +86,6 @@ class Engine(Section):
     kv_cache_gib: float = Field(1.0, gt=0, description="vLLM on CPU: memory for the KV cache, in GiB.")
     gpu_memory_utilization: Probability = Field(0.9, description="vLLM on GPU: share of the card's memory.")
     tensor_parallel_size: PositiveInt = Field(1, description="vLLM on GPU: cards per engine.")
+    max_num_seqs: PositiveInt | None = Field(
+        None, description="vLLM: sequences at once; null = its own number. Fewer when memory ran out."
+    )

@@ -31,7 +31,9 @@ class Training(Section):
     max_grad_norm: float = Field(1.0, gt=0, description="Gradient clipping.")
     max_length: int = Field(512, ge=16, description="Longer examples (tokens) are left out and counted.")
     optimizer: Literal["adamw_torch", "rmsprop", "sgd"] = Field("adamw_torch", description="Optimiser.")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16 = mixed precision.")
+    precision: Literal["float32", "bfloat16", "auto"] = Field(
+        "float32", description="bfloat16 = mixed precision; auto = that, on a GPU that has it."
+    )
     gradient_checkpointing: bool = Field(False, description="Trade compute for memory.")
     lora: Lora | None = Field(None, description="Low-rank adapters; null trains every weight.")
 
@@ -41,6 +43,29 @@ class Training(Section):
             raise ValueError(
                 f"batch_size={self.batch_size} disagrees with micro_batch_size={self.micro_batch_size}: "
                 "the first must be a multiple of the second"
+            )
+        return self
+
+
+class Accelerate(Section):
+    """How many processes train a model, and how they share it. Global batches and their order stay the same."""
+
+    config: str = Field(
+        "single",
+        min_length=1,
+        description="single (one process), ddp, fsdp2, deepspeed_zero2, deepspeed_zero3, or the absolute path of a "
+        "YAML file written by `accelerate config`.",
+    )
+    processes: PositiveInt | None = Field(
+        None, description="Processes on this machine, one a GPU; null = as many as it has GPUs."
+    )
+
+    @model_validator(mode="after")
+    def _check_single(self) -> Self:
+        if self.config == "single" and (self.processes or 1) > 1:
+            raise ValueError(
+                f"accelerate.processes={self.processes} disagrees with accelerate.config=single: name ddp, fsdp2, "
+                "deepspeed_zero2, deepspeed_zero3 or a file"
             )
         return self
 

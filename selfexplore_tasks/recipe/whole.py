@@ -10,7 +10,7 @@ from selfexplore_tasks.recipe.base import Section
 from selfexplore_tasks.recipe.labels import Evaluate, Explore, Grading, Pairs, Sample, Steps
 from selfexplore_tasks.recipe.model import Engine, Model, Prompt
 from selfexplore_tasks.recipe.problems import Problems
-from selfexplore_tasks.recipe.training import Alarms, Arms, Dpo, Reporter, Rft, Training
+from selfexplore_tasks.recipe.training import Accelerate, Alarms, Arms, Dpo, Reporter, Rft, Training
 from selfexplore_tasks.recipe.unattended import ByRound, Gate, Retention, Stop
 
 
@@ -33,6 +33,7 @@ class Recipe(Section):
     pairs: Pairs = Field(Pairs(), description="Choosing preference pairs.")
     explore: Explore = Field(Explore(), description="Finding first pits.")
     dpo: Dpo = Field(Dpo(), description="Preference training.")
+    accelerate: Accelerate = Field(Accelerate(), description="Training on several cards (docs/operations.md).")
     alarms: Alarms = Field(Alarms(), description="When preference training looks wrong.")
     compare: bool = Field(
         False,

@@ -1,61 +1,158 @@
 """Long work in chunks that are committed one by one, shared among any number of shards.
 
 A chunk is a fixed group of inputs, the same whatever the number of shards. A shard claims chunks that are neither
-done nor claimed; a crash costs the chunk in work. Whoever finds every chunk done writes the manifest.
+done nor claimed, the next one whenever its engine runs low, so that the engine never drains between two of them; a
+chunk is written as soon as all its inputs are finished, in a thread, while generation goes on. A crash costs the chunks
+that were begun. Whoever finds every chunk done writes the manifest.
 """
 
 from __future__ import annotations
 
+import math
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from selfexplore_tasks.drawing import Drawing, Job
+from selfexplore_tasks.grading import Grader
 from selfexplore_tasks.progress import Progress
 from selfexplore_tasks.stages.context import StageContext
 from selfexplore_tasks.store.locks import chunk_claim
 from selfexplore_tasks.store.manifests import Manifest
-from selfexplore_tasks.store.parts import is_done, read_stamps, to_table, write_part
+from selfexplore_tasks.store.parts import have_parts, is_done, read_stamps, to_table, write_part
+
+if TYPE_CHECKING:
+    from selfexplore_tasks.engines.protocol import Engine
 
 Rows = list[dict[str, Any]]
 Item = TypeVar("Item")
 
 
-def work_chunks(
+@dataclass
+class _Chunk(Generic[Item]):
+    """A chunk of items; ``claim`` is held from the first request until its part is written."""
+
+    number: int
+    items: Sequence[Item]
+    path: Path
+    rows: dict[int, Rows] = field(default_factory=dict)
+    claim: ExitStack = field(default_factory=ExitStack)
+
+
+class _Writer:
+    """Writes finished chunks one after another in a thread."""
+
+    def __init__(self, context: StageContext, table: str) -> None:
+        self._context, self._table = context, table
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="parts")
+        self._writing: deque[tuple[_Chunk[Any], Future[None]]] = deque()
+        self._last = time.monotonic()
+
+    def write(self, chunk: _Chunk[Any]) -> None:
+        """Queue a chunk. Its seconds are those since the one before: chunks are drawn side by side."""
+        seconds = time.monotonic() - self._last
+        self._last += seconds
+        self._writing.append((chunk, self._thread.submit(self._write, chunk, seconds)))
+
+    def settle(self, *, wait: bool = False) -> None:
+        """Release the claims of what is written, with ``wait`` of everything; raises what writing raised."""
+        while self._writing and (wait or self._writing[0][1].done()):
+            chunk, written = self._writing.popleft()
+            with chunk.claim:
+                written.result()
+
+    def close(self) -> None:
+        """Wait for what is being written; nothing is lost that was finished before an error elsewhere."""
+        self._thread.shutdown()
+        for chunk, _ in self._writing:
+            chunk.claim.close()
+
+    def _write(self, chunk: _Chunk[Any], seconds: float) -> None:
+        rows = [row for place in range(len(chunk.items)) for row in chunk.rows[place]]
+        write_part(
+            chunk.path, to_table(self._table, rows), recipe_hash=self._context.recipe_hash, seconds=seconds, once=True
+        )
+
+
+def draw_chunks(
     context: StageContext,
     table: str,
     items: Sequence[Item],
+    job: Callable[[Item], Job[Rows]],
     *,
+    engine: Engine,
+    grader: Grader,
     chunk_size: int,
     unit: str,
-    work: Callable[[Sequence[Item], Progress], Rows],
     label: str,
-    units_per_item: int = 1,
+    draws_per_item: int | None = None,
     first_chunk: int = 0,
 ) -> list[Path]:
     """Work through this shard's share of ``items``; return the paths of all chunks, also those of other shards.
 
-    ``work`` turns one chunk of items into rows of ``table`` and advances the progress by ``units_per_item`` per item.
+    ``job`` turns one item into rows of ``table``. Progress counts ``unit``: the items, or with ``draws_per_item`` what
+    is drawn for them.
     """
-    chunks = [items[start : start + chunk_size] for start in range(0, len(items), chunk_size)]
-    paths = [context.part_path(table, first_chunk + number) for number in range(len(chunks))]
-    recipe_hash = context.recipe_hash
-    already = sum(
-        len(chunk) for chunk, path in zip(chunks, paths, strict=True) if is_done(path, recipe_hash=recipe_hash)
-    )
-    claims = context.store.lock_dir(context.slug) / "claims"
-    with Progress(label, len(items) * units_per_item, unit, already * units_per_item) as progress:
-        for chunk, path in zip(chunks, paths, strict=True):
-            with chunk_claim(claims, f"{context.round_number}-{path.stem}") as claimed:
-                if not claimed or is_done(path, recipe_hash=recipe_hash):
+    chunks = [
+        _Chunk(number, items[start : start + chunk_size], context.part_path(table, first_chunk + number))
+        for number, start in enumerate(range(0, len(items), chunk_size))
+    ]
+    units = draws_per_item or 1
+    left = deque(chunk for chunk in chunks if not is_done(chunk.path, recipe_hash=context.recipe_hash))
+    already = units * (len(items) - sum(len(chunk.items) for chunk in left))
+    with ExitStack() as stack:
+        progress = stack.enter_context(Progress(label, len(items) * units, unit, already))
+        drawing = stack.enter_context(Drawing[Rows](engine, grader, progress.advance if draws_per_item else None))
+        writer = _Writer(context, table)
+        stack.callback(writer.close)
+        begun: dict[int, _Chunk[Item]] = {}
+        stack.callback(_release, begun)
+        while left or begun:
+            if left and drawing.is_low and len(begun) < _share(context, len(begun) + len(left)):
+                chunk = left.popleft()
+                if not _take(context, chunk):
                     continue
-                begun = time.monotonic()
-                rows = to_table(table, work(chunk, progress))
-                write_part(path, rows, recipe_hash=recipe_hash, seconds=time.monotonic() - begun)
-    return paths
+                begun[chunk.number] = chunk
+                drawing.start(chunk.number, [job(item) for item in chunk.items])
+            for done in drawing.advance():
+                chunk = begun[done.group]
+                chunk.rows[done.place] = done.result
+                if len(chunk.rows) == len(chunk.items):
+                    writer.write(begun.pop(done.group))
+                if not draws_per_item:
+                    progress.advance(1)
+            writer.settle()
+        writer.settle(wait=True)
+    return [chunk.path for chunk in chunks]
+
+
+def _release(begun: Mapping[int, _Chunk[Any]]) -> None:
+    """Give up the claims of chunks that an error left unfinished."""
+    for chunk in begun.values():
+        chunk.claim.close()
+
+
+def _share(context: StageContext, open_chunks: int) -> int:
+    """How many chunks a shard may have begun: not those that the other shards need."""
+    return math.ceil(open_chunks / context.shard_count)
+
+
+def _take(context: StageContext, chunk: _Chunk[Any]) -> bool:
+    """Claim a chunk, unless another shard has it or has done it."""
+    claims = context.store.lock_dir(context.slug) / "claims"
+    claimed = chunk.claim.enter_context(chunk_claim(claims, f"{context.round_number}-{chunk.path.stem}"))
+    if claimed and not is_done(chunk.path, recipe_hash=context.recipe_hash):
+        return True
+    chunk.claim.close()
+    return False
 
 
 def finish_chunks(
@@ -64,18 +161,20 @@ def finish_chunks(
     paths: Sequence[Path],
     notes: dict[str, Any],
     more_parts: Mapping[str, Sequence[Path]] | None = None,
+    draw_key: Sequence[str] = (),
 ) -> Manifest | None:
     """Commit the stage if every chunk is there; returns None while another shard still works on one.
 
-    ``more_parts`` are parts of other tables that the stage derived from its chunks.
+    ``more_parts`` are parts of other tables that the stage derived from its chunks. Rows of a part that are equal in
+    the columns ``draw_key`` show one and the same text, whose tokens count once.
 
     The seconds are this try's, or more where earlier tries did some chunks: their work, spread over the shards.
     """
-    if not all(path.exists() for path in paths):
+    if not have_parts(paths):
         print(f"{context.stage}: this shard's share is done, other shards still work", flush=True)
         return None
     row_count = sum(pq.read_metadata(path).num_rows for path in paths)
-    tokens = sum(pc.sum(pq.read_table(path, columns=["token_count"])["token_count"]).as_py() or 0 for path in paths)
+    tokens = sum(tokens_drawn(path, draw_key) for path in paths)
     work_seconds = sum(float(read_stamps(path)["seconds"]) for path in paths)
     return context.commit(
         {table: paths, **(more_parts or {})},
@@ -84,6 +183,18 @@ def finish_chunks(
         notes=notes,
         seconds=max(time.monotonic() - context.started, work_seconds / context.shard_count),
     )
+
+
+def tokens_drawn(path: Path, draw_key: Sequence[str] = ()) -> int:
+    """The tokens generated for a part's rows (see `finish_chunks`)."""
+    rows = pq.read_table(path, columns=[*draw_key, "token_count"])
+    if draw_key:
+        rows = (
+            rows.group_by(list(draw_key))
+            .aggregate([("token_count", "max")])
+            .rename_columns({"token_count_max": "token_count"})
+        )
+    return int(pc.sum(rows["token_count"]).as_py() or 0)
 
 
 def shard_label(context: StageContext) -> str:

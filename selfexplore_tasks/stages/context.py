@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.loading import LOADING
 from selfexplore_tasks.problems.model import Problem
 from selfexplore_tasks.prompts import PromptFormat
 from selfexplore_tasks.store.catalogue import connect, run_checks
@@ -22,6 +23,8 @@ from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.manifests import Manifest, installed_versions, read_manifest, write_manifest
 from selfexplore_tasks.store.parts import part_name, read_stamps, to_table, write_part
 from selfexplore_tasks.store.schemas import SCHEMA_VERSION
+from selfexplore_tasks.store.shared.models import model_folder
+from selfexplore_tasks.store.spilling import spilling
 
 if TYPE_CHECKING:
     import duckdb
@@ -117,7 +120,7 @@ class StageContext:
 
     def model_path(self, model_id: str) -> Path:
         """Folder with weights and tokenizer of ``<round>/<name>``."""
-        path = self.store.model_dir(self.slug, model_id)
+        path = model_folder(self.store, self.slug, model_id)
         if model_id == "0/base" and not path.is_dir():
             return Path(self.manifest("prepare", 0).notes["base_model"])
         if not path.is_dir():
@@ -168,11 +171,9 @@ class StageContext:
 
     @contextmanager
     def catalogue(self, pending: Mapping[str, Sequence[Path]] | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-        connection = connect(self.store, [self.slug], pending)
-        try:
+        """A connection over the experiment; ``pending`` as in ``connect``. What exceeds its memory goes to disk."""
+        with spilling(connect(self.store, [self.slug], pending), self.store.lock_dir(self.slug)) as connection:
             yield connection
-        finally:
-            connection.close()
 
     def query(self, sql: str, **values: object) -> list[dict[str, Any]]:
         """Rows of one SELECT over the experiment's views; ``$experiment`` and ``$round`` are given."""
@@ -214,9 +215,9 @@ class StageContext:
             token_count=token_count,
             row_counts=dict(row_counts),
             parts={table: [path.name for path in paths] for table, paths in parts.items()},
-            notes=dict(notes or {}),
+            notes={**(notes or {}), "loading": LOADING.take()},
             versions=installed_versions(),
             schema_version=min([SCHEMA_VERSION, *(int(read_stamps(path)["schema_version"]) for path in made)]),
         )
-        write_manifest(self.store, manifest)
-        return manifest
+        write_manifest(self.store, manifest, once=True)
+        return self.manifest(self.stage)

@@ -86,6 +86,7 @@ def train_on_pairs(
     Raises NothingToTrain when no pair fits ``settings.max_length``.
     """
     from selfexplore_tasks.training.dpo import train_dpo
+    from selfexplore_tasks.training.layout import resolve_layout
 
     reference = context.generator_id if settings.reference == "previous_policy" else context.explorer_id
     with TrainingProgress(model_id) as progress:
@@ -105,6 +106,7 @@ def train_on_pairs(
             threads=context.threads,
             on_progress=report,
             reporting=reporting(context, model_id),
+            layout=resolve_layout(context.recipe.accelerate),
         )
 
 

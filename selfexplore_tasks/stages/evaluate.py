@@ -11,18 +11,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selfexplore_tasks.grading import Grade, Grader, GradeRequest
+from selfexplore_tasks.drawing import Ask, Drawn, Job, run_jobs
+from selfexplore_tasks.grading import Grader
 from selfexplore_tasks.problems.model import Problem
 from selfexplore_tasks.progress import Progress
 from selfexplore_tasks.prompts import PromptFormat
 from selfexplore_tasks.seeds import derive_seed
-from selfexplore_tasks.stages.chunks import Rows, finish_chunks, work_chunks
+from selfexplore_tasks.stages.chunks import Rows, draw_chunks, finish_chunks
 from selfexplore_tasks.stages.context import StageContext
 from selfexplore_tasks.stages.generation import completion_columns, grade_columns, open_grader
 from selfexplore_tasks.store.manifests import Manifest
 
 if TYPE_CHECKING:
-    from selfexplore_tasks.engines.protocol import Completion, Engine
+    from selfexplore_tasks.engines.protocol import Engine
 
 
 def run(context: StageContext) -> Manifest | None:
@@ -63,31 +64,32 @@ def _evaluate_model(
     first_chunk: int,
 ) -> list[Path]:
     prompts = context.prompts(model_id)
+
+    def job(problem: Problem) -> Job[Rows]:
+        done, grade = yield from _answer_greedily(context, problem, prompts)
+        return [
+            {
+                "model_id": model_id,
+                "benchmark": problem.source,
+                "benchmark_version": versions[problem.source, problem.split],
+                "split": problem.split,
+                "problem_id": problem.problem_id,
+                "is_correct_strict": grade.is_correct_strict,
+                **completion_columns(done),
+                **grade_columns(grade),
+            }
+        ]
+
     with context.engine(model_id) as engine, open_grader(context) as grader:
-
-        def work(chunk: Sequence[Problem], progress: Progress) -> Rows:
-            graded = answer_greedily(context, chunk, prompts, engine, grader, progress)
-            return [
-                {
-                    "model_id": model_id,
-                    "benchmark": problem.source,
-                    "benchmark_version": versions[problem.source, problem.split],
-                    "split": problem.split,
-                    "problem_id": problem.problem_id,
-                    "is_correct_strict": grade.is_correct_strict,
-                    **completion_columns(done),
-                    **grade_columns(grade),
-                }
-                for problem, (done, grade) in zip(chunk, graded, strict=True)
-            ]
-
-        return work_chunks(
+        return draw_chunks(
             context,
             "evaluations",
             problems,
+            job,
+            engine=engine,
+            grader=grader,
             chunk_size=context.recipe.evaluate.chunk_size,
             unit="problems",
-            work=work,
             label=f"evaluate {model_id}",
             first_chunk=first_chunk,
         )
@@ -100,30 +102,26 @@ def answer_greedily(
     engine: Engine,
     grader: Grader,
     progress: Progress,
-) -> list[tuple[Completion, Grade]]:
+) -> list[Drawn]:
     """One greedy answer per problem with its grade, in order."""
+    jobs = [_answer_greedily(context, problem, prompts) for problem in problems]
+    return run_jobs(engine, grader, jobs, progress.advance)
+
+
+def _answer_greedily(context: StageContext, problem: Problem, prompts: PromptFormat) -> Job[Drawn]:
     from selfexplore_tasks.engines.protocol import GenerationRequest
 
-    requests = [
-        GenerationRequest(
-            prompt_token_ids=prompts.prompt_ids(problem.question),
-            n=1,
-            temperature=0.0,
-            top_p=1.0,
-            max_new_tokens=context.recipe.evaluate.max_new_tokens,
-            stop=context.recipe.prompt.stop,
-            seed=derive_seed(context.recipe.seed, "evaluate", problem.problem_id),
-        )
-        for problem in problems
-    ]
-    completions = [completions[0] for completions in engine.generate(requests, progress.advance)]
-    grades = grader.grade(
-        [
-            GradeRequest(done.text, p.gold_answer, done.finish_reason)
-            for p, done in zip(problems, completions, strict=True)
-        ]
+    request = GenerationRequest(
+        prompt_token_ids=prompts.prompt_ids(problem.question),
+        n=1,
+        temperature=0.0,
+        top_p=1.0,
+        max_new_tokens=context.recipe.evaluate.max_new_tokens,
+        stop=context.recipe.prompt.stop,
+        seed=derive_seed(context.recipe.seed, "evaluate", problem.problem_id),
     )
-    return list(zip(completions, grades, strict=True))
+    (drawn,) = yield Ask(request, problem.gold_answer)
+    return drawn
 
 
 def _version(problems: Sequence[Problem]) -> str:

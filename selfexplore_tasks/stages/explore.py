@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
+from selfexplore_tasks.drawing import Job
 from selfexplore_tasks.exploration import Exploration, Explorer, WrongRationale, cut_to_context
-from selfexplore_tasks.progress import Progress
-from selfexplore_tasks.stages.chunks import Rows, finish_chunks, shard_label, work_chunks
+from selfexplore_tasks.seeds import derive_seed
+from selfexplore_tasks.stages.chunks import Rows, draw_chunks, finish_chunks, shard_label
 from selfexplore_tasks.stages.context import StageContext
-from selfexplore_tasks.stages.generation import completion_columns, grade_columns, open_grader
+from selfexplore_tasks.stages.generation import cache_notes, completion_columns, grade_columns, open_grader
 from selfexplore_tasks.steps import explorable_steps
 from selfexplore_tasks.store.manifests import Manifest
+from selfexplore_tasks.store.parts import have_parts
+
+FIT_QUANTILE, FIT_MARGIN = 0.99, 1.25
+"""With `explore.fit_tokens`: so many of the correct rationales fit whole, with so much room."""
+DRAW_KEY = ("problem_id", "prefix", "rollout_index")
+"""Rollouts of one chunk that agree in these are one draw, shared by rationales with the same first steps."""
 
 
 def run(context: StageContext) -> Manifest | None:
@@ -20,23 +31,65 @@ def run(context: StageContext) -> Manifest | None:
     model_id = context.explorer_id
     prompts = context.prompts(model_id)
     wrong = cut_to_context(wrong_rationales(context), prompts, context.context_length(model_id))
+    limit = rollout_limit(context)
+    settings = recipe.explore.model_copy(update={"max_new_tokens": limit})
     with context.engine(model_id) as engine, open_grader(context) as grader:
-        explorer = Explorer(engine, prompts, grader, recipe.explore, recipe.prompt.stop, recipe.seed)
+        explorer = Explorer(engine, prompts, grader, settings, recipe.prompt.stop, rollout_seed(context))
 
-        def work(chunk: Sequence[WrongRationale], progress: Progress) -> Rows:
-            return [row for found in explorer.explore(chunk, progress.advance) for row in rollout_rows(found, model_id)]
+        def job(rationale: WrongRationale) -> Job[Rows]:
+            return rollout_rows((yield from explorer.job(rationale)), model_id)
 
-        paths = work_chunks(
+        paths = draw_chunks(
             context,
             "rollouts",
             wrong,
+            job,
+            engine=engine,
+            grader=grader,
             chunk_size=recipe.explore.chunk_size,
             unit="rationales",
-            work=work,
             label=shard_label(context),
         )
-        notes = {"model_id": model_id, "engine": engine.name, "rationales": len(wrong)}
-        return finish_chunks(context, "rollouts", paths, notes)
+        notes = {"model_id": model_id, "engine": engine.name, "rationales": len(wrong), **cache_notes(engine)}
+        return finish_chunks(context, "rollouts", paths, notes | _cost_notes(paths, limit), draw_key=DRAW_KEY)
+
+
+def rollout_seed(context: StageContext) -> int:
+    """What all rollouts of the round derive from: the same prefix is explored afresh by the next explorer."""
+    return derive_seed(context.recipe.seed, context.round_number, context.explorer_id)
+
+
+def rollout_limit(context: StageContext) -> int:
+    """Tokens that a rollout may have: `explore.max_new_tokens`, or what correct rationales need where that is less."""
+    settings = context.recipe.explore
+    return fitted_limit(context) if settings.fit_tokens else settings.max_new_tokens
+
+
+def fitted_limit(context: StageContext) -> int:
+    """The bound of `explore.fit_tokens`."""
+    most = context.recipe.explore.max_new_tokens
+    (row,) = context.query(
+        "select quantile_disc(token_count, $quantile) as needed from rationales "
+        "where experiment = $experiment and round = $round and model_id = $model and is_correct_strict",
+        quantile=FIT_QUANTILE,
+        model=context.pair_source_id,
+    )
+    # Imported rationales have no count.
+    return most if row["needed"] is None else min(most, math.ceil(FIT_MARGIN * row["needed"]))
+
+
+def _cost_notes(paths: Sequence[Path], limit: int) -> dict[str, Any]:
+    """For the manifest, and printed: how many rollouts were cut off at ``limit`` tokens, and how many draws shared."""
+    if not have_parts(paths):
+        return {}
+    columns = [*DRAW_KEY, "finish_reason"]
+    parts = [pq.read_table(path, columns=columns) for path in paths]
+    rows = sum(part.num_rows for part in parts)
+    draws = sum(part.group_by(list(DRAW_KEY)).aggregate([]).num_rows for part in parts)
+    cut_off = sum(part["finish_reason"].to_pylist().count("length") for part in parts)
+    share = cut_off / rows if rows else 0.0
+    print(f"explore: {draws:,} draws for {rows:,} rollouts, {share:.1%} cut off at {limit} tokens", flush=True)
+    return {"max_new_tokens": limit, "cut_off_share": round(share, 4), "draws": draws}
 
 
 def wrong_rationales(context: StageContext) -> list[WrongRationale]:

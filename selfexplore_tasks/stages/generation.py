@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from selfexplore_tasks.grading import Grade, Grader
 from selfexplore_tasks.stages.context import StageContext
 
 if TYPE_CHECKING:
-    from selfexplore_tasks.engines.protocol import Completion
+    from selfexplore_tasks.engines.protocol import Completion, Engine
 
 
 def open_grader(context: StageContext) -> Grader:
@@ -20,6 +21,15 @@ def open_grader(context: StageContext) -> Grader:
         workers=settings.workers,
         second=settings.second,
     )
+
+
+def cache_notes(engine: Engine) -> dict[str, object]:
+    """For the manifest, and printed: what the engine's prefix cache saved this worker; nothing where it has none."""
+    use = engine.prefix_cache
+    if use is None or not use.prompt_tokens:
+        return {}
+    print(f"prefix cache: {use.hit_rate:.1%} of {use.prompt_tokens:,} prompt tokens were there already", flush=True)
+    return {"prefix_cache": {**asdict(use), "hit_rate": round(use.hit_rate, 4)}}
 
 
 def completion_columns(completion: Completion) -> dict[str, object]:

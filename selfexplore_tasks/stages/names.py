@@ -19,6 +19,14 @@ AFTER_A_ROUND = ("benchmarks",)
 """Stages that may follow a finished round; no round waits for them."""
 SHARDED_STAGES = ("sample", "sample_explorer", "explore")
 GENERATING_STAGES = ("sample", "sample_explorer", "explore", "evaluate", *AFTER_A_ROUND)
+MODELS = {
+    "prepare": ("base",),
+    "sft": ("sft",),
+    "rft": ("rft",),
+    "dpo": ("policy",),
+    "arms": ("continued_rft", "outcome_dpo"),
+}
+"""Names of the models that a stage trains."""
 TRAINING_STAGES = ("sft", "rft", "dpo", "arms")
 
 

@@ -10,31 +10,24 @@ the stage's commit left none: its stage is done, and stays so.
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from selfexplore_tasks.errors import UserError
-from selfexplore_tasks.stages.names import AFTER_A_ROUND, stages_of
+from selfexplore_tasks.stages.names import AFTER_A_ROUND, MODELS, stages_of
 from selfexplore_tasks.store.champions import GATE, champion_history, refresh_link
 from selfexplore_tasks.store.experiments import Experiment, load_experiment
-from selfexplore_tasks.store.files import write_json
+from selfexplore_tasks.store.files import remove_file, write_json
 from selfexplore_tasks.store.home import Store
-from selfexplore_tasks.store.locks import live_stages, stage_lock
+from selfexplore_tasks.store.locks import exclusive_lock, live_stages, stage_lock
 from selfexplore_tasks.store.manifests import read_manifest, read_manifests
-from selfexplore_tasks.store.removal import remove_folder, round_dirs, stage_parts, table_dirs
+from selfexplore_tasks.store.removal import remove_folder, remove_parts, round_dirs
+from selfexplore_tasks.store.shared import shared_copy
+from selfexplore_tasks.store.shared.models import forget_model, has_model
 
-REDO = "redo"
-MODELS = {
-    "prepare": ("base",),
-    "sft": ("sft",),
-    "rft": ("rft",),
-    "dpo": ("policy",),
-    "arms": ("continued_rft", "outcome_dpo"),
-}
-"""Names of the models that a stage trains."""
+REDO, ACKNOWLEDGEMENTS = "redo", "acks"
 WITHOUT_MODELS = ("gate", "summarize", *AFTER_A_ROUND)
 """Stages behind which no model of their own round is read."""
 BESIDE_A_MODEL = ("", ".partial", ".replaced")
@@ -103,7 +96,7 @@ def acknowledge(
 @contextmanager
 def redo_lock(store: Store, slug: str) -> Iterator[None]:
     """Keep others from forgetting stages, or from changing what finished rounds consist of; waits for its turn."""
-    with _locked(store.lock_dir(slug) / REDO / "lock"):
+    with exclusive_lock(store, slug, REDO):
         yield
 
 
@@ -130,6 +123,9 @@ def _check_no_successor(store: Store, slug: str, round_number: int, stage: str) 
     for folder in round_dirs(store, slug):
         if any(folder.iterdir()):
             begun.add(int(folder.name.removeprefix("round=")))
+    copy = shared_copy(store.root)
+    if copy is not None:
+        begun |= copy.begun_rounds(slug)
     if stage not in AFTER_A_ROUND and max(begun, default=0) > round_number:
         raise UserError(
             f"Round {round_number} of {slug!r} has a successor and cannot run again: go another way from there with "
@@ -164,7 +160,7 @@ def _check_models(store: Store, slug: str, round_number: int, stage: str) -> Non
         if manifest is None or "start_model_id" not in manifest.notes:
             continue  # it trained nothing
         for model_id in manifest.notes.get("models", [manifest.notes.get("model_id")]):
-            if not store.model_dir(slug, model_id).is_dir():
+            if not has_model(store, slug, model_id):
                 raise UserError(
                     f"Stage {stage} of round {round_number} of {slug!r} needs the model {model_id}, which "
                     f"housekeeping removed (retention.keep_rounds): redo stage {earlier}, which trains it."
@@ -184,22 +180,22 @@ def _alone(store: Store, slug: str, round_number: int, stage: str) -> Iterator[N
 
 def _forget(store: Store, slug: str, round_number: int, forgotten: tuple[str, ...]) -> None:
     for stage in reversed(forgotten):
-        store.manifest_file(slug, round_number, stage).unlink(missing_ok=True)
+        remove_file(store.manifest_file(slug, round_number, stage))
     if "gate" in forgotten:
-        store.approval_file(slug, round_number).unlink(missing_ok=True)
+        remove_file(store.approval_file(slug, round_number))
     if "summarize" in forgotten:
         _refresh_champion(store, slug)
-    for folder in table_dirs(store, slug, round_number):
-        for path in (path for stage in forgotten for path in stage_parts(folder, stage)):
-            path.unlink(missing_ok=True)
+    for stage in forgotten:
+        remove_parts(store, slug, round_number, stage)
     for name in (name for stage in forgotten for name in MODELS.get(stage, ())):
         folder = store.model_dir(slug, f"{round_number}/{name}")
+        forget_model(folder)
         for suffix in BESIDE_A_MODEL:
             remove_folder(folder.with_name(folder.name + suffix))
     for stage in forgotten:
         for path in _acknowledgements(store, slug).glob(f"{round_number:03d}-{stage}-*.json"):
-            path.unlink(missing_ok=True)
-    _note(store, slug, round_number).unlink(missing_ok=True)
+            remove_file(path)
+    remove_file(_note(store, slug, round_number))
 
 
 def _refresh_champion(store: Store, slug: str) -> None:
@@ -215,7 +211,7 @@ def _note(store: Store, slug: str, round_number: int) -> Path:
 
 
 def _acknowledgements(store: Store, slug: str) -> Path:
-    return store.lock_dir(slug) / "acks"
+    return store.lock_dir(slug) / ACKNOWLEDGEMENTS
 
 
 def _acknowledgement(store: Store, slug: str, round_number: int, stage: str, shard: str | None) -> Path:
@@ -225,13 +221,5 @@ def _acknowledgement(store: Store, slug: str, round_number: int, stage: str, sha
 
 @contextmanager
 def _acknowledgements_locked(store: Store, slug: str) -> Iterator[None]:
-    with _locked(_acknowledgements(store, slug) / "lock"):
-        yield
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with exclusive_lock(store, slug, ACKNOWLEDGEMENTS):
         yield

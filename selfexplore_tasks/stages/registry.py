@@ -14,6 +14,7 @@ from selfexplore_tasks.store.experiments import load_experiment
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.locks import live_name, stage_lock
 from selfexplore_tasks.store.manifests import Manifest, read_manifest
+from selfexplore_tasks.store.shared.stages import bring_stage
 
 
 def run_stage(
@@ -38,6 +39,7 @@ def run_stage(
     check_not_cancelled(store, slug)
     check_order(store, slug, stage, round_number)
     with stage_lock(store, slug, round_number=round_number, stage=stage, shard=shard_index):
+        bring_stage(store, slug, round_number, stage)
         done = read_manifest(store, slug, round_number, stage)
         if done is not None:  # another shard finished while this one waited for the lock
             return done

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from selfexplore_tasks.grading import Grader, GradeRequest
+from selfexplore_tasks.drawing import Ask, Job
 from selfexplore_tasks.problems.model import Problem
-from selfexplore_tasks.progress import Progress
 from selfexplore_tasks.prompts import PromptFormat
 from selfexplore_tasks.seeds import derive_seed
-from selfexplore_tasks.stages.chunks import Rows, finish_chunks, shard_label, work_chunks
+from selfexplore_tasks.stages.chunks import Rows, draw_chunks, finish_chunks, shard_label
 from selfexplore_tasks.stages.context import StageContext
-from selfexplore_tasks.stages.generation import completion_columns, grade_columns, open_grader
+from selfexplore_tasks.stages.generation import cache_notes, completion_columns, grade_columns, open_grader
 from selfexplore_tasks.store.manifests import Manifest
 
 if TYPE_CHECKING:
-    from selfexplore_tasks.engines.protocol import Engine, GenerationRequest
+    from selfexplore_tasks.engines.protocol import GenerationRequest
 
 
 def run(context: StageContext) -> Manifest | None:
@@ -53,43 +52,26 @@ def draw_rationales(context: StageContext, model_id: str, problems: Sequence[Pro
     recipe = context.recipe
     prompts = context.prompts(model_id)
     with context.engine(model_id) as engine, open_grader(context) as grader:
-
-        def work(chunk: Sequence[Problem], progress: Progress) -> Rows:
-            return _draw_chunk(context, model_id, chunk, prompts, engine, grader, progress)
-
-        paths = work_chunks(
+        paths = draw_chunks(
             context,
             "rationales",
             problems,
+            lambda problem: _draw(context, model_id, problem, prompts),
+            engine=engine,
+            grader=grader,
             chunk_size=recipe.sample.chunk_size,
             unit="rationales",
-            units_per_item=recipe.sample.n,
-            work=work,
+            draws_per_item=recipe.sample.n,
             label=shard_label(context),
         )
-        return finish_chunks(context, "rationales", paths, {"model_id": model_id, "engine": engine.name})
+        notes = {"model_id": model_id, "engine": engine.name, **cache_notes(engine)}
+        return finish_chunks(context, "rationales", paths, notes)
 
 
-def _draw_chunk(
-    context: StageContext,
-    model_id: str,
-    problems: Sequence[Problem],
-    prompts: PromptFormat,
-    engine: Engine,
-    grader: Grader,
-    progress: Progress,
-) -> Rows:
-    requests = [_request(context, model_id, problem, prompts) for problem in problems]
-    drawn = [
-        (problem, request, index, completion)
-        for problem, request, completions in zip(
-            problems, requests, engine.generate(requests, progress.advance), strict=True
-        )
-        for index, completion in enumerate(completions)
-    ]
-    grades = grader.grade(
-        [GradeRequest(done.text, problem.gold_answer, done.finish_reason) for problem, _, _, done in drawn]
-    )
+def _draw(context: StageContext, model_id: str, problem: Problem, prompts: PromptFormat) -> Job[Rows]:
+    """The rows of one problem's rationales."""
+    request = request_of(context, model_id, problem, prompts)
+    drawn = yield Ask(request, problem.gold_answer)
     return [
         {
             "rationale_id": f"{model_id}/{problem.problem_id}/{index:03d}@{context.round_number}",
@@ -103,11 +85,11 @@ def _draw_chunk(
             **completion_columns(done),
             **grade_columns(grade),
         }
-        for (problem, request, index, done), grade in zip(drawn, grades, strict=True)
+        for index, (done, grade) in enumerate(drawn)
     ]
 
 
-def _request(context: StageContext, model_id: str, problem: Problem, prompts: PromptFormat) -> GenerationRequest:
+def request_of(context: StageContext, model_id: str, problem: Problem, prompts: PromptFormat) -> GenerationRequest:
     from selfexplore_tasks.engines.protocol import GenerationRequest
 
     settings = context.recipe.sample

@@ -43,6 +43,7 @@ def fine_tune(context: StageContext, task: FineTuning) -> TrainingResult:
     """Train the task's model into the experiment's folder of models."""
     from selfexplore_tasks.seeds import derive_seed
     from selfexplore_tasks.training.data import TrainingExample
+    from selfexplore_tasks.training.layout import resolve_layout
     from selfexplore_tasks.training.sft import train_sft
 
     prompts = context.prompts(task.start_model_id)
@@ -63,6 +64,7 @@ def fine_tune(context: StageContext, task: FineTuning) -> TrainingResult:
             threads=context.threads,
             on_progress=progress.update,
             reporting=reporting(context, task.model_id),
+            layout=resolve_layout(context.recipe.accelerate),
         )
 
 

@@ -1,6 +1,6 @@
 """Where everything an experiment makes lives; the only place that knows paths and file layout.
 
-``$SELFEXPLORE_HOME`` holds::
+``$SELFEXPLORE_HOME`` holds (of a store on S3 it is a URL, and this the working copy of a machine, see `shared`)::
 
     experiments/<slug>.json                                   recipe, overrides, versions; written once
     tables/<table>/experiment=<slug>/round=<NNN>/part-*.parquet

@@ -12,7 +12,6 @@ it. At its end the round does not overrule the person (`manual_choice`).
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,10 +20,12 @@ from pathlib import Path
 
 from selfexplore_tasks.engines.common import missing_part
 from selfexplore_tasks.errors import UserError
-from selfexplore_tasks.store.files import write_json
+from selfexplore_tasks.store.files import temporary_beside, write_json
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.locks import live_stages
 from selfexplore_tasks.store.manifests import read_manifest, read_manifests
+from selfexplore_tasks.store.shared import shared_copy
+from selfexplore_tasks.store.shared.models import has_model, model_folder
 
 GATE = "gate"
 
@@ -86,6 +87,7 @@ def set_champion(store: Store, slug: str, model_id: str, *, who: str, why: str) 
     current = champion(store, slug)
     if model_id == current.model_id:
         raise UserError(f"{model_id} is the champion of {slug!r} already.")
+    model_folder(store, slug, model_id)
     path = champion_path(store, slug, model_id)
     missing = missing_part(path)
     if missing is not None:
@@ -120,7 +122,7 @@ def champion_path(store: Store, slug: str, model_id: str) -> Path:
     """Folder of a model; a base model that the recipe named stays where it is."""
     path = store.model_dir(slug, model_id)
     prepared = read_manifest(store, slug, 0, "prepare")
-    if model_id == "0/base" and not path.is_dir() and prepared is not None:
+    if model_id == "0/base" and not has_model(store, slug, model_id) and prepared is not None:
         return Path(prepared.notes["base_model"])
     return path
 
@@ -128,14 +130,22 @@ def champion_path(store: Store, slug: str, model_id: str) -> Path:
 def refresh_link(store: Store, slug: str) -> Path:
     """Point ``models/<slug>/champion`` to the champion's folder, and put a model card into it; returns the link.
 
-    A base model outside the store gets no card: its folder is not ours.
+    A base model outside the store gets no card: its folder is not ours. Nor does a model of a shared store that this
+    machine has not fetched (`shared.models.model_folder`).
     """
     from selfexplore_tasks.champion_card import write_card
 
     link = link_champion(store, slug)
-    if not link.readlink().is_absolute():
+    if not link.readlink().is_absolute() and link.exists():
         write_card(store, slug, champion(store, slug).model_id, link)
     return link
+
+
+def fetch_champion(store: Store, slug: str) -> None:
+    """Let the champion's link lead to a folder that is on this machine; nothing to do in a local store."""
+    if shared_copy(store.root) is not None:
+        model_folder(store, slug, champion(store, slug).model_id)
+        refresh_link(store, slug)
 
 
 def link_champion(store: Store, slug: str) -> Path:
@@ -143,8 +153,7 @@ def link_champion(store: Store, slug: str) -> Path:
     target, link = champion_path(store, slug, champion(store, slug).model_id), store.champion_link(slug)
     is_ours = target.is_relative_to(link.parent)
     link.parent.mkdir(parents=True, exist_ok=True)
-    temporary = link.with_name(f".champion.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
+    temporary = temporary_beside(link)
     temporary.symlink_to(target.relative_to(link.parent) if is_ours else target, target_is_directory=True)
     if link.is_dir() and not link.is_symlink():
         # A tool that follows links has copied the store: what stands here is a copy of some champion.
@@ -157,6 +166,9 @@ def _last_begun(store: Store, slug: str) -> int:
     """The last round that has begun: a stage is done or at work, or left chunks behind; it may be finished."""
     tables = (store.root / "tables").glob(f"*/experiment={slug}/round=*")
     begun = [int(path.name.removeprefix("round=")) for path in tables if any(path.glob("part-*.parquet"))]
+    copy = shared_copy(store.root)
+    if copy is not None:
+        begun += copy.begun_rounds(slug)
     live = [int(name.partition("-")[0]) for name in live_stages(store, slug)]
     return max([*begun, *live, *(manifest.round for manifest in read_manifests(store, slug))])
 

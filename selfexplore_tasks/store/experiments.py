@@ -11,10 +11,11 @@ from pathlib import Path
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.recipe import Recipe
 from selfexplore_tasks.recipe_files import change_recipe, changed_fields, load_recipe, recipe_hash
-from selfexplore_tasks.store.files import write_json
+from selfexplore_tasks.store.files import remove_file, remove_folder, write_json
 from selfexplore_tasks.store.home import Store, check_slug
 from selfexplore_tasks.store.locks import live_stages
 from selfexplore_tasks.store.manifests import installed_versions
+from selfexplore_tasks.store.shared import shared_copy
 
 SHOWN_FIELDS = 5
 
@@ -80,13 +81,17 @@ def open_experiment(
         if stored.recipe == recipe:
             return stored
         store.check_writable()
+        _check_changed_means(stored.recipe, recipe)
         return save_experiment(store, replace(stored, recipe=recipe))
     _check_no_half_fork(store, slug)
     recipe = load_recipe(str(recipe_name), overrides)
     store.check_writable()
     _check_inputs(recipe)
     created_at = datetime.now(UTC).isoformat(timespec="seconds")
-    return save_experiment(store, Experiment(slug, recipe, recipe_hash(recipe), created_at))
+    save_experiment(store, Experiment(slug, recipe, recipe_hash(recipe), created_at), once=True)
+    made = load_experiment(store, slug)
+    _check_same_recipe(made, recipe)  # another machine may have been quicker
+    return made
 
 
 def load_experiment(store: Store, slug: str) -> Experiment:
@@ -127,20 +132,23 @@ def delete_experiment(store: Store, slug: str) -> None:
     if live:
         raise UserError(f"Experiment {slug!r} is live: {live[0]} is running. Stop it before deleting.")
     delete_rounds(store, slug)
-    store.experiment_file(slug).unlink()
-    shutil.rmtree(store.lock_dir(slug), ignore_errors=True)
+    remove_file(store.experiment_file(slug))
+    remove_folder(store.lock_dir(slug))
 
 
 def delete_rounds(store: Store, slug: str) -> None:
     """Remove what the rounds made and what people said of them, but not the experiment file."""
+    copy = shared_copy(store.root)
+    if copy is not None:
+        copy.remove_rounds(slug)
     for folder in store.experiment_dirs(slug):
         shutil.rmtree(folder, ignore_errors=True)
     for path in (store.champion_file(slug), store.control_file(slug)):
         path.unlink(missing_ok=True)
 
 
-def save_experiment(store: Store, experiment: Experiment) -> Experiment:
-    """Write the experiment file, which makes the experiment visible."""
+def save_experiment(store: Store, experiment: Experiment, *, once: bool = False) -> Experiment:
+    """Write the experiment file, which makes the experiment visible; ``once`` as in `write_atomically`."""
     content = {
         "recipe": experiment.recipe.model_dump(mode="json"),
         "recipe_hash": experiment.recipe_hash,
@@ -152,7 +160,7 @@ def save_experiment(store: Store, experiment: Experiment) -> Experiment:
         ],
         "versions": installed_versions(),
     }
-    write_json(store.experiment_file(experiment.slug), content)
+    write_json(store.experiment_file(experiment.slug), content, once=once)
     return experiment
 
 
@@ -185,12 +193,25 @@ def _check_same_recipe(stored: Experiment, recipe: Recipe) -> None:
 
 
 def check_means(recipe: Recipe) -> None:
-    """Raise UserError if the recipe's engine or trackers cannot be used here."""
+    """Raise UserError if the recipe's engine, way of training or trackers cannot be used here."""
     from selfexplore_tasks.engines.select import check_engine
+    from selfexplore_tasks.training.layout import check_accelerate
     from selfexplore_tasks.training.reporters import check_reporters
 
     check_engine(recipe.engine.kind)
+    check_accelerate(recipe)
     check_reporters(recipe.report_to)
+
+
+def _check_changed_means(before: Recipe, recipe: Recipe) -> None:
+    """The same for what may change in an experiment; its engine may be another machine's."""
+    from selfexplore_tasks.training.layout import check_accelerate
+    from selfexplore_tasks.training.reporters import check_reporters
+
+    if recipe.accelerate != before.accelerate:
+        check_accelerate(recipe)
+    if recipe.report_to != before.report_to:
+        check_reporters(recipe.report_to)
 
 
 def _check_inputs(recipe: Recipe) -> None:

@@ -1,8 +1,9 @@
 """Forks: a new experiment that goes on from a finished round of another one.
 
 Parts, models and other files are immutable, each put in place under its name in one step, so a fork shares them by
-hard link: it takes no room, and what one experiment deletes or replaces the other keeps. Rows have the same ids; the
-experiment's name is in no part (it is a key of the path) but in the manifests, which are written anew.
+hard link: it takes no room, and what one experiment deletes or replaces the other keeps. An object store has no links:
+there they are copied, by the server. Rows have the same ids; the experiment's name is in no part (it is a key of the
+path) but in the manifests, which are written anew.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ from selfexplore_tasks.store.experiments import (
     load_experiment,
     save_experiment,
 )
-from selfexplore_tasks.store.files import write_atomically, write_json
+from selfexplore_tasks.store.files import remove_file, write_atomically, write_json
 from selfexplore_tasks.store.home import Store, check_slug
 from selfexplore_tasks.store.locks import stage_lock
 from selfexplore_tasks.store.manifests import Manifest, read_manifest, read_manifests, write_manifest
+from selfexplore_tasks.store.shared import shared_copy
+from selfexplore_tasks.store.shared.models import copy_models
 
 UNFINISHED = shutil.ignore_patterns("*.partial", "*.replaced", ".*.tmp")
 NO_HARD_LINKS = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS)
@@ -87,8 +90,8 @@ def fork_experiment(
             *(new_slug, recipe, recipe_hash(recipe), created_at, ForkPoint(slug, round_number)),
             _earlier(origin, round_number, recipe_hash(recipe)),
         )
-        save_experiment(store, own)
-        fork_marker(store, new_slug).unlink()
+        save_experiment(store, own, once=True)
+        remove_file(fork_marker(store, new_slug))
     refresh_link(store, new_slug)
     return own
 
@@ -111,7 +114,9 @@ def _share_parts(store: Store, manifest: Manifest, new_slug: str) -> None:
 def _share_files(store: Store, slug: str, round_number: int, new_slug: str) -> None:
     """The round's models, and the small files beside the manifests."""
     models, own = (store.model_dir(name, f"{round_number}/any").parent for name in (slug, new_slug))
-    if models.is_dir():
+    if shared_copy(store.root) is not None:
+        copy_models(store, slug, round_number, new_slug)
+    elif models.is_dir():
         shutil.copytree(models, own, symlinks=True, ignore=UNFINISHED, copy_function=_share)
     for file_of in (store.approval_file, store.estimate_file):
         if file_of(slug, round_number).exists():
@@ -121,6 +126,9 @@ def _share_files(store: Store, slug: str, round_number: int, new_slug: str) -> N
 
 def _share(source: str | Path, target: str | Path) -> str:
     """Link a file, or copy it where the file system or its borders allow no hard link."""
+    copy = shared_copy(Path(target))
+    if copy is not None:
+        copy.share(Path(source), Path(target))
     try:
         os.link(source, target)
     except OSError as error:

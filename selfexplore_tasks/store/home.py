@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.store.shared import check_url, register, shared_copy, url_of
 
 SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}(\.[A-Za-z0-9_-]+)*")
 
@@ -27,13 +29,43 @@ def check_slug(slug: str) -> str:
 
 @dataclass(frozen=True)
 class Store:
-    """Everything below ``root`` (``$SELFEXPLORE_HOME``, by default ``~/.selfexplore``)."""
+    """Everything below ``root`` (``$SELFEXPLORE_HOME``, by default ``~/.selfexplore``).
+
+    Of a shared store ``root`` is this machine's working copy (``$SELFEXPLORE_CACHE``); see `store.shared`.
+    """
 
     root: Path
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Store:
-        return cls(Path(environment.get("SELFEXPLORE_HOME") or Path.home() / ".selfexplore").expanduser().absolute())
+        """The store as this machine last saw it; asks nobody. Raises UserError for a URL that can be no store."""
+        home = environment.get("SELFEXPLORE_HOME") or str(Path.home() / ".selfexplore")
+        if "://" not in home:
+            return cls(Path(home).expanduser().absolute())
+        url = check_url(home.rstrip("/"))
+        short = hashlib.sha256(url.encode()).hexdigest()[:12]
+        cache = environment.get("SELFEXPLORE_CACHE") or Path.home() / ".cache" / "selfexplore" / short
+        root = Path(cache).expanduser().absolute()
+        register(root, url)
+        return cls(root)
+
+    @classmethod
+    def opened(cls, slug: str | None = None) -> Store:
+        """The store with what other machines did meanwhile in one experiment, or in all."""
+        store = cls.from_environment()
+        store.refresh(slug)
+        return store
+
+    def refresh(self, slug: str | None = None) -> None:
+        """Bring what other machines did; nothing to do in a local store."""
+        copy = shared_copy(self.root)
+        if copy is not None:
+            copy.pull(slug)
+
+    @property
+    def place(self) -> str:
+        """What ``SELFEXPLORE_HOME`` names: a folder, or the URL of a shared store."""
+        return url_of(self.root) or str(self.root)
 
     def check_writable(self) -> None:
         """Raise UserError if an experiment could not be written here; creates nothing."""
@@ -107,7 +139,8 @@ class Store:
         """Every folder that belongs to one experiment, in the order in which they may be deleted."""
         slug = check_slug(slug)
         tables = sorted((self.root / "tables").glob(f"*/experiment={slug}"))
-        others = [self.root / name / slug for name in ("models", "pits", "approvals", "estimates", "reports")]
+        names = ("pointers", "models", "pits", "approvals", "estimates", "reports")
+        others = [self.root / name / slug for name in names]
         return [self.root / "manifests" / slug, *tables, *others]
 
 

@@ -1,21 +1,30 @@
-"""One lock file per live stage, held by the kernel: a killed process leaves no stale lock behind."""
+"""One lock file per live stage, held by the kernel: a killed process leaves no stale lock behind.
+
+Where machines share a store, a lease stands for the lock among them (`store.shared.leases`).
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.stages.names import AFTER_A_ROUND
 from selfexplore_tasks.store.home import Store
+from selfexplore_tasks.store.shared import shared_copy
 
 
 def live_stages(store: Store, slug: str) -> list[str]:
     """Names (``<round>-<stage>-<shard>``) of the stages of this experiment that run right now."""
-    folder = store.lock_dir(slug)
+    copy = shared_copy(store.root)
+    elsewhere = [] if copy is None else copy.leases.live(slug)
+    return sorted({*_live_here(store.lock_dir(slug)), *elsewhere})
+
+
+def _live_here(folder: Path) -> list[str]:
     gate_path = folder / "gate"
     if not gate_path.exists():
         return []
@@ -56,7 +65,24 @@ def stage_lock(store: Store, slug: str, *, round_number: int, stage: str, shard:
         own.truncate(0)
         own.write(f"{os.getpid()}\n")
         own.flush()
-        yield
+        with _leased(store, slug, f"{name}-{shard}", lambda held: stage not in AFTER_A_ROUND and _excludes(held, name)):
+            yield
+
+
+@contextmanager
+def exclusive_lock(store: Store, slug: str, folder: str) -> Iterator[Path]:
+    """Hold a lock of an experiment, with its folder, that one process on one machine has at a time; waits for it."""
+    path = store.lock_dir(slug) / folder
+    path.mkdir(parents=True, exist_ok=True)
+    with (path / "lock").open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        copy = shared_copy(store.root)
+        if copy is None:
+            yield path
+            return
+        with copy.leases.exclusive(slug, folder):
+            copy.pull(slug)
+            yield path
 
 
 @contextmanager
@@ -66,10 +92,28 @@ def chunk_claim(folder: Path, name: str) -> Iterator[bool]:
     path = folder / f"{name}.claim"
     with path.open("a+") as handle:
         claimed = _try_lock(handle.fileno())
-        yield claimed
+        copy = shared_copy(folder) if claimed else None
+        if copy is None:
+            yield claimed
+        else:
+            with copy.leases.claim(folder.parent.name, name) as claimed_everywhere:
+                yield claimed_everywhere
         if claimed:
             with suppress(FileNotFoundError):
                 path.unlink()
+
+
+@contextmanager
+def _leased(store: Store, slug: str, name: str, excludes: Callable[[str], bool]) -> Iterator[None]:
+    """Hold the same right among machines, where several share the store."""
+    copy = shared_copy(store.root)
+    if copy is None:
+        yield
+        return
+    with copy.leases.stage(slug, name, excludes) as other:
+        if other is not None:
+            raise _live(slug, other)
+        yield
 
 
 def _excludes(held: str, name: str) -> bool:

@@ -52,8 +52,10 @@ def installed_versions() -> dict[str, str]:
     return found
 
 
-def write_manifest(store: Store, manifest: Manifest) -> None:
-    write_json(store.manifest_file(manifest.experiment, manifest.round, manifest.stage), asdict(manifest))
+def write_manifest(store: Store, manifest: Manifest, *, once: bool = False) -> None:
+    """Make a stage done; ``once``: unless another machine was quicker, whose manifest is kept then."""
+    path = store.manifest_file(manifest.experiment, manifest.round, manifest.stage)
+    write_json(path, asdict(manifest), once=once)
 
 
 def read_manifest(store: Store, slug: str, round_number: int, stage: str) -> Manifest | None:

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from selfexplore_tasks.store.home import Store
+from selfexplore_tasks.store.shared import shared_copy
 
 REMOVED = ".removed"
 
@@ -25,6 +26,16 @@ def round_dirs(store: Store, slug: str) -> list[Path]:
 def stage_parts(folder: Path, stage: str) -> list[Path]:
     """Every part that a stage wrote into a table's folder, unfinished ones under a temporary name too."""
     return sorted([*folder.glob(f"part-{stage}-*.parquet"), *folder.glob(f".part-{stage}-*.tmp")])
+
+
+def remove_parts(store: Store, slug: str, round_number: int, stage: str) -> None:
+    """Remove every part that a stage of a round wrote, on whatever machine."""
+    copy = shared_copy(store.root)
+    if copy is not None:
+        copy.remove_parts(slug, round_number, stage)
+    for folder in table_dirs(store, slug, round_number):
+        for path in stage_parts(folder, stage):
+            path.unlink(missing_ok=True)
 
 
 def move_away(folder: Path) -> Path:

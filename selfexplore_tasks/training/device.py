@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.recipe import Training
 
 
 def smaller_micro_batch(micro_batch_size: int, batch_size: int) -> int:
@@ -48,6 +49,15 @@ def torch_settings(threads: int) -> Iterator[None]:
         deterministic.fill_uninitialized_memory = fill_before
         if bars_before:
             progress.enable_progress_bar()
+
+
+def uses_bfloat16(settings: Training) -> bool:
+    """Whether a run computes in bfloat16: where the recipe says so, or leaves it to a GPU that has it."""
+    import torch
+
+    if settings.precision == "auto":
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return settings.precision == "bfloat16"
 
 
 def release_memory() -> None:

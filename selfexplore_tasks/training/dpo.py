@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from selfexplore_tasks.recipe import Dpo
-from selfexplore_tasks.training.common import Job, lora_config, make_job, run_training
+from selfexplore_tasks.training.attempt import lora_config
+from selfexplore_tasks.training.common import run_training
 from selfexplore_tasks.training.data import NO_REPORTS, OnProgress, PreferenceExample, Reporting, TrainingResult
 from selfexplore_tasks.training.device import use_one_gpu
+from selfexplore_tasks.training.job import Job, make_job
+from selfexplore_tasks.training.layout import SINGLE, Layout
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
@@ -28,6 +31,7 @@ def train_dpo(
     reference_dir: Path | None = None,
     on_progress: OnProgress | None = None,
     reporting: Reporting = NO_REPORTS,
+    layout: Layout = SINGLE,
 ) -> TrainingResult:
     """Train the model in ``model_dir`` on preference pairs into ``output_dir``.
 
@@ -48,23 +52,15 @@ def train_dpo(
         seed=seed,
         threads=threads,
         reporting=reporting,
+        layout=layout,
         reference_dir=reference_dir,
     )
 
-    def build(
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        arguments: dict[str, Any],
-        callbacks: list[TrainerCallback],
-    ) -> StepDPOTrainer:
-        return dpo_trainer(job, settings, kept, model, tokenizer, arguments, callbacks)
-
-    return run_training(job, build, on_progress)
+    return run_training(job, kept, dpo_trainer, on_progress)
 
 
 def dpo_trainer(
     job: Job,
-    settings: Dpo,
     examples: Sequence[PreferenceExample],
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -77,6 +73,7 @@ def dpo_trainer(
 
     from selfexplore_tasks.training.trainers import StepDPOTrainer
 
+    settings = cast(Dpo, job.settings)
     columns = {
         "prompt_ids": [list(e.prompt_ids) for e in examples],
         "chosen_ids": [list(e.chosen_ids) for e in examples],

@@ -3,6 +3,8 @@
 Layout of ``<output>.partial``::
 
     run.json            fingerprint of the run, micro-batch size in use
+    plan.pickle         what the processes are told, where several train
+    log.json            what the first of them logged, when they are through
     reference.json      DPO: log-probs of the answers under the reference, computed once
     runs/               TensorBoard's event files, if the recipe reports there; moved into the output folder
     checkpoint-<step>/  complete once its trainer_state.json can be read (the trainer writes that file last)
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from selfexplore_tasks.store.files import write_json
+from selfexplore_tasks.store.shared.models import share_model
 
 LOG_NAME = "training_log.json"
 REFERENCE_NAME = "reference.json"
@@ -80,6 +83,7 @@ class PartialRun:
 
 def publish_folder(finished: Path, output_dir: Path) -> None:
     """Sync a finished folder to disk and rename it to ``output_dir``, replacing what was there."""
+    share_model(finished, output_dir, str(read_json(finished / LOG_NAME).get("fingerprint")))
     _sync_tree(finished)
     replaced = _replaced(output_dir)
     if output_dir.exists():

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfexplore_tasks.recipe import Training
-from selfexplore_tasks.training.common import Job, lora_config, make_job, run_training
+from selfexplore_tasks.training.attempt import lora_config
+from selfexplore_tasks.training.common import run_training
 from selfexplore_tasks.training.data import (
     IGNORED_LABEL,
     NO_REPORTS,
@@ -17,6 +18,8 @@ from selfexplore_tasks.training.data import (
     TrainingResult,
 )
 from selfexplore_tasks.training.device import use_one_gpu
+from selfexplore_tasks.training.job import Job, make_job
+from selfexplore_tasks.training.layout import SINGLE, Layout
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
@@ -34,6 +37,7 @@ def train_sft(
     threads: int,
     on_progress: OnProgress | None = None,
     reporting: Reporting = NO_REPORTS,
+    layout: Layout = SINGLE,
 ) -> TrainingResult:
     """Fine-tune the model in ``model_dir`` on ``examples`` and publish it as ``output_dir``.
 
@@ -50,17 +54,10 @@ def train_sft(
         seed=seed,
         threads=threads,
         reporting=reporting,
+        layout=layout,
     )
 
-    def build(
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        arguments: dict[str, Any],
-        callbacks: list[TrainerCallback],
-    ) -> CompletionTrainer:
-        return sft_trainer(job, kept, model, tokenizer, arguments, callbacks)
-
-    return run_training(job, build, on_progress)
+    return run_training(job, kept, sft_trainer, on_progress)
 
 
 def sft_trainer(

@@ -6,93 +6,32 @@ Written against TRL 1.16: ``SFTTrainer`` takes ``labels`` as they are when its p
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from peft import PeftModel
-from torch.utils.data import Sampler
 from transformers import AutoModelForCausalLM, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from trl.models.utils import prepare_deepspeed, prepare_fsdp
 from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_trainer import SFTTrainer
 
 from selfexplore_tasks.store.files import write_json
 from selfexplore_tasks.training.data import IGNORED_LABEL, OnProgress
+from selfexplore_tasks.training.in_order import ROW_COUNT, InOrder
+from selfexplore_tasks.training.logps import answer_logps, can_share_prompts, shared_prompt_logps, target_log_probs
+from selfexplore_tasks.training.order import dealt_batches
 from selfexplore_tasks.training.partial import REFERENCE_NAME, read_json
 
 PREFERENCE_COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids")
 
 
-class FixedOrder(Sampler[int]):
-    """Yields the indices it was given: the run's order is decided in `training.order`, not by global state."""
-
-    def __init__(self, order: Sequence[int]) -> None:
-        self._order = order
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._order)
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-
-class _FixedOrderMixin:
-    """Trains in a given order, writes no model card beside checkpoints and sends no telemetry."""
-
-    order: Sequence[int]
-
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
-        return FixedOrder(self.order)
-
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Write nothing: a checkpoint is no model to publish."""
-
-    def _send_telemetry(self) -> None:
-        """Send nothing."""
-
-
-def target_log_probs(
-    model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, is_target: torch.Tensor
-) -> torch.Tensor:
-    """Return the log-probability (nats, float32) of every target token, flat, in row order.
-
-    All arguments are (batch, length). The head is applied in front of target tokens only: on a small model on
-    the CPU, logits of prompts and padding would be a third of a step. The first token of a row is never a target.
-    """
-    is_predicted = is_target[:, 1:].bool()
-    inner: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-    # Selecting in front of the head leaves what a model does to its logits (scaling, soft caps) in place.
-    hook = inner.get_output_embeddings().register_forward_pre_hook(lambda _, args: (args[0][:, :-1][is_predicted],))
-    try:
-        logits = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
-    finally:
-        hook.remove()
-    targets = input_ids[:, 1:][is_predicted]
-    return -torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
-
-
-def answer_logps(model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the summed log-probs (pairs,) of the chosen and of the rejected answers of a TRL preference batch.
-
-    The two halves of the batch run one after the other, each cut to its own longest row: a rejected step is
-    much shorter than a chosen solution.
-    """
-    sums = []
-    for ids, attention, is_answer in zip(
-        *(inputs[name].chunk(2) for name in ("input_ids", "attention_mask", "completion_mask")), strict=True
-    ):
-        longest = int(attention.sum(dim=1).max())
-        is_answer = is_answer[:, :longest]
-        log_probs = target_log_probs(model, ids[:, :longest], attention[:, :longest], is_answer)
-        per_token = log_probs.new_zeros(is_answer[:, 1:].shape).masked_scatter(is_answer[:, 1:].bool(), log_probs)
-        sums.append(per_token.sum(dim=1))
-    return sums[0], sums[1]
-
-
-class CompletionTrainer(_FixedOrderMixin, SFTTrainer):
+class CompletionTrainer(InOrder, SFTTrainer):
     """SFT on ready ``input_ids`` and ``labels``: the mean negative log-likelihood per completion token.
 
     The loss is TRL's "nll" (a test compares them), without its entropy and token-accuracy metrics.
@@ -110,12 +49,21 @@ class CompletionTrainer(_FixedOrderMixin, SFTTrainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
         """Return the summed negative log-likelihood over ``num_items_in_batch`` (labels of the whole step)."""
-        is_target = inputs["labels"] != IGNORED_LABEL
+        is_target = self._is_target(inputs)
         log_probs = target_log_probs(model, inputs["input_ids"], inputs["attention_mask"], is_target)
-        return -log_probs.sum() / (is_target[:, 1:].sum() if num_items_in_batch is None else num_items_in_batch)
+        count = is_target[:, 1:].sum() if num_items_in_batch is None else num_items_in_batch
+        # Gradients are averaged over the processes; the count is that of all of them.
+        return -log_probs.sum() / count * self.args.world_size
+
+    def item_count(self, batch: dict[str, Any]) -> torch.Tensor:
+        """Return the labels of a micro-batch."""
+        return self._is_target(batch)[:, 1:].sum()
+
+    def _is_target(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return (batch["labels"] != IGNORED_LABEL) & (batch[ROW_COUNT] > 0)
 
 
-class StepDPOTrainer(_FixedOrderMixin, DPOTrainer):
+class StepDPOTrainer(InOrder, DPOTrainer):
     """DPO on token ids as they are: no EOS is added to either answer (plain TRL adds it to both).
 
     ``train_dataset`` has the columns ``prompt_ids``, ``chosen_ids`` and ``rejected_ids`` (lists of int), as
@@ -127,7 +75,10 @@ class StepDPOTrainer(_FixedOrderMixin, DPOTrainer):
     def __init__(self, *args: Any, order: Sequence[int], reference_dir: Path | None = None, **kwargs: Any) -> None:
         self.order = order
         self._reference_dir = reference_dir
+        self._shares_prompts: bool | None = None
+        self._sums: defaultdict[str, float] = defaultdict(float)
         super().__init__(*args, **kwargs)
+        self.loss_is_scaled_for_ga = True  # `compute_loss` divides by the whole step's pairs
 
     def _prepare_dataset(self, dataset: Dataset, processing_class: Any, args: Any, dataset_name: str) -> Dataset:
         """Return the data set as it is; its rows fit ``max_length`` (`training.common.make_job` sees to it)."""
@@ -142,37 +93,88 @@ class StepDPOTrainer(_FixedOrderMixin, DPOTrainer):
         They are kept in the run's folder: a resumed run has the same reference to the last bit, at no cost.
         """
         file = Path(self.args.output_dir) / REFERENCE_NAME
-        known = read_json(file)
+        # All processes take the first one's word for it: none may go on without the others.
+        known = broadcast_object_list([read_json(file)], from_process=0)[0]
         if not known:
             chosen, rejected = self._reference_logps([dict(row) for row in dataset], batch_size)
             known = {"chosen": chosen, "rejected": rejected}
-            write_json(file, known)
+            if self.accelerator.is_main_process:
+                write_json(file, known)
         return dataset.add_column("ref_chosen_logps", known["chosen"]).add_column(
             "ref_rejected_logps", known["rejected"]
         )
 
     def _reference_logps(self, rows: Sequence[dict[str, Any]], batch_size: int) -> tuple[list[float], list[float]]:
-        if self._reference_dir is not None:
-            loaded = AutoModelForCausalLM.from_pretrained(
-                self._reference_dir, dtype=torch.float32, local_files_only=True
-            )
-            return self._logps_of(rows, batch_size, loaded.to(self.accelerator.device).eval())
+        folder = self._reference_dir
+        if folder is None and self.is_fsdp_enabled and isinstance(self.model, PeftModel):
+            folder = Path(self.model.get_base_model().name_or_path)  # the model itself is not sharded yet
+        if folder is not None:
+            loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+            return self._logps_of(rows, batch_size, self._placed(loaded.eval()))
+        if self.ref_model is not None:  # TRL's copy of the start model, sharded, where the model itself is not yet
+            return self._logps_of(rows, batch_size, self.ref_model)
         without_adapter = self.model.disable_adapter() if isinstance(self.model, PeftModel) else nullcontext()
         with without_adapter:
-            return self._logps_of(rows, batch_size, self.model)
+            model = prepare_deepspeed(self.model, self.accelerator) if self.is_deepspeed_enabled else self.model
+            return self._logps_of(rows, batch_size, model)
+
+    def _placed(self, model: Any) -> Any:
+        """The reference where the processes need it: shared out like the model that is trained."""
+        if self.is_deepspeed_enabled:
+            return prepare_deepspeed(model, self.accelerator)
+        if self.is_fsdp_enabled:
+            return prepare_fsdp(model, self.accelerator)
+        return model.to(self.accelerator.device)
 
     def _logps_of(self, rows: Sequence[dict[str, Any]], batch_size: int, model: Any) -> tuple[list[float], list[float]]:
-        """Return the summed log-probs (nats) of the chosen and the rejected answers, in batches of like length."""
+        """Return the summed log-probs (nats) of the chosen and the rejected answers, in batches of like length.
+
+        Every process takes its share of the batches; all get all sums.
+        """
         longest_first = sorted(range(len(rows)), key=lambda i: -sum(len(rows[i][name]) for name in PREFERENCE_COLUMNS))
-        chosen_logps, rejected_logps = [0.0] * len(rows), [0.0] * len(rows)
+        sums = torch.zeros(2, len(rows), device=self.accelerator.device)
+        mine = dealt_batches(longest_first, batch_size, self.args.process_index, self.args.world_size)
         with torch.no_grad(), self.accelerator.autocast():
-            for start in range(0, len(rows), batch_size):
-                picked = longest_first[start : start + batch_size]
-                batch = self._prepare_inputs(self.data_collator([rows[i] for i in picked]))
-                chosen, rejected = answer_logps(model, batch)
-                for i, chosen_logp, rejected_logp in zip(picked, chosen.tolist(), rejected.tolist(), strict=True):
-                    chosen_logps[i], rejected_logps[i] = chosen_logp, rejected_logp
-        return chosen_logps, rejected_logps
+            for picked in mine:
+                # A process that has nothing left goes through the model all the same: the others may need its share.
+                batch = self._prepare_inputs(self.data_collator([rows[i] for i in picked or longest_first[:1]]))
+                logps = torch.stack(self._answer_logps(model, batch))
+                if picked:
+                    sums[:, picked] = logps
+        chosen, rejected = self.accelerator.reduce(sums, "sum").tolist()
+        return chosen, rejected
+
+    def _answer_logps(self, model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the summed log-probs (pairs,) of chosen and rejected, the faster way if the first batch allows it."""
+        if self._shares_prompts is None:
+            refusals = torch.tensor(
+                not can_share_prompts(model, batch), dtype=torch.int, device=self.accelerator.device
+            )
+            self._shares_prompts = not self.accelerator.reduce(refusals, "sum")
+        return (shared_prompt_logps if self._shares_prompts else answer_logps)(model, batch)
+
+    def item_count(self, batch: dict[str, Any]) -> torch.Tensor:
+        """Return the pairs of a micro-batch."""
+        return batch[ROW_COUNT]
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """Return this micro-batch's share of the step's mean loss over ``num_items_in_batch`` pairs."""
+        row_count = inputs.pop(ROW_COUNT)
+        loss = super().compute_loss(model, inputs, return_outputs)
+        noted, count = self._metrics["train"], int(row_count)
+        noted.pop("num_tokens", None)  # a running total of one process
+        for name, values in noted.items():
+            self._sums[name] += count * values[-1]
+        self._sums[ROW_COUNT] += count
+        noted.clear()
+        # Gradients are averaged over the processes; the count is that of all of them.
+        return loss * row_count / num_items_in_batch * self.args.world_size
 
     def _compute_loss(
         self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], return_outputs: bool
@@ -181,14 +183,15 @@ class StepDPOTrainer(_FixedOrderMixin, DPOTrainer):
         if self.loss_types == ["sigmoid"]:
             loss = self._sigmoid_loss(model, inputs)
         else:
-            loss = super()._compute_loss(model, inputs, return_outputs)
+            with _nothing_gathered(self.accelerator):
+                loss = super()._compute_loss(model, inputs, return_outputs)
         noted = self._metrics["train"]
         noted["logps/chosen_change"].append(noted["rewards/chosen"][-1] / self.beta)
         return loss
 
     def _sigmoid_loss(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return the sigmoid DPO loss, TRL's to the last bits (a test compares them), and note the rewards."""
-        chosen, rejected = answer_logps(model, inputs)
+        chosen, rejected = self._answer_logps(model, inputs)
         chosen_rewards = self.beta * (chosen - inputs["ref_chosen_logps"])
         rejected_rewards = self.beta * (rejected - inputs["ref_rejected_logps"])
         margins = chosen_rewards - rejected_rewards
@@ -205,19 +208,43 @@ class StepDPOTrainer(_FixedOrderMixin, DPOTrainer):
         return -torch.nn.functional.logsigmoid(margins).mean()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add to the last step's line what the trained model is like: every other number is from before an update."""
+        """Add the means since the last line, over all processes.
+
+        The last step's line also says what the trained model is like: every other number is from before an update.
+        """
+        logs = {**logs, **self._means()}
         if "loss" in logs and self.state.global_step >= self.state.max_steps:
-            logs = {**logs, "trained/logps/chosen_change": self._trained_chosen_change()}
+            logs["trained/logps/chosen_change"] = self._trained_chosen_change()
         super().log(logs, start_time)
+
+    def _means(self) -> dict[str, float]:
+        if not self._sums:
+            return {}
+        names = list(self._sums)
+        local = torch.tensor([self._sums[name] for name in names], dtype=torch.float64, device=self.accelerator.device)
+        totals = dict(zip(names, self.accelerator.reduce(local, "sum").tolist(), strict=True))
+        self._sums.clear()
+        count = totals.pop(ROW_COUNT)
+        return {name: total / count for name, total in totals.items()}
 
     def _trained_chosen_change(self) -> float:
         """Return the mean change (nats) of chosen's log-prob against the reference, on the pairs of the first step."""
         micro_batch_size = self.args.per_device_train_batch_size
-        first = list(dict.fromkeys(self.order))[: micro_batch_size * self.args.gradient_accumulation_steps]
-        rows = [self.train_dataset[i] for i in first]
+        step = micro_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        rows = [self.train_dataset[i] for i in list(dict.fromkeys(self.order))[:step]]
         chosen, _ = self._logps_of(rows, micro_batch_size, self.model)
         changes = [logp - row["ref_chosen_logps"] for logp, row in zip(chosen, rows, strict=True)]
         return sum(changes) / len(changes)
+
+
+@contextmanager
+def _nothing_gathered(accelerator: Any) -> Iterator[None]:
+    """Keep TRL's numbers in this process: micro-batches of a short last batch differ in size, gathering would hang."""
+    accelerator.gather = accelerator.gather_for_metrics = lambda values: values
+    try:
+        yield
+    finally:
+        del accelerator.gather, accelerator.gather_for_metrics
 
 
 class ProgressReporter(TrainerCallback):

@@ -1,18 +1,4 @@
 -- Grain: one row per rationale of a training problem that ends in the gold answer (strict verdict) and came to its end.
-select
-    rationales.experiment,
-    rationales.round,
-    rationales.model_id,
-    rationales.problem_id,
-    rationales.rationale_id,
-    rationales.sample_index,
-    rationales.text
-from rationales
-inner join stg_problems
-    on
-        rationales.experiment = stg_problems.experiment
-        and rationales.problem_id = stg_problems.problem_id
-where
-    rationales.is_correct_strict
-    and rationales.finish_reason = 'stop'
-    and stg_problems.split = 'train'
+select * exclude (is_correct)
+from int_answered_rationales
+where is_correct

@@ -10,15 +10,15 @@
 -- k: rollouts per step as the recipe says; null for imported rollouts
 -- explorer_id: the model that drew the rollouts
 -- explorer_accuracy: its accuracy on dev
--- token_count: tokens of all rollouts of the round, in totals only
+-- token_count: tokens drawn in the round (rationales with the same first steps share draws), in totals only
 with explorers as (
     select
-        rollouts.experiment,
-        rollouts.round,
-        any_value(rollouts.model_id) as explorer_id,
-        sum(rollouts.token_count) as token_count
-    from rollouts
-    group by rollouts.experiment, rollouts.round
+        experiment,
+        round,
+        any_value(model_id) as explorer_id,
+        sum(token_count) as token_count
+    from int_draws
+    group by experiment, round
 ),
 
 tallies as (

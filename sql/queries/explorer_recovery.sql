@@ -6,21 +6,35 @@ with by_rationale as (
         model_id,
         rationale_id,
         count(*) as draw_count,
-        count_if(is_correct) as pass_count,
-        sum(token_count) as token_count
+        count_if(is_correct) as pass_count
     from rollouts
     group by experiment, round, model_id, rationale_id
+),
+
+costs as (
+    select
+        experiment,
+        round,
+        model_id,
+        sum(token_count) as token_count
+    from int_draws
+    group by experiment, round, model_id
 )
 
 select
-    experiment,
-    round,
-    model_id as explorer_id,
+    by_rationale.experiment,
+    by_rationale.round,
+    by_rationale.model_id as explorer_id,
     count(*) as rationale_count,
-    sum(draw_count) as rollout_count,
-    round(100 * sum(pass_count) / sum(draw_count), 1) as rollouts_right_percent,
-    round(100 * count_if(pass_count > 0) / count(*), 1) as rationales_recovered_percent,
-    sum(token_count) as token_count
+    sum(by_rationale.draw_count) as rollout_count,
+    round(100 * sum(by_rationale.pass_count) / sum(by_rationale.draw_count), 1) as rollouts_right_percent,
+    round(100 * count_if(by_rationale.pass_count > 0) / count(*), 1) as rationales_recovered_percent,
+    any_value(costs.token_count) as token_count
 from by_rationale
-group by experiment, round, model_id
-order by experiment, round, model_id
+inner join costs
+    on
+        by_rationale.experiment = costs.experiment
+        and by_rationale.round = costs.round
+        and by_rationale.model_id = costs.model_id
+group by by_rationale.experiment, by_rationale.round, by_rationale.model_id
+order by by_rationale.experiment, by_rationale.round, by_rationale.model_id

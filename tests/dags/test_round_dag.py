@@ -32,6 +32,8 @@ print(json.dumps({
     "heavy": sorted(heavy & set(sys.modules)),
     "errors": bag.import_errors,
     "pools": {task.task_id: task.pool for task in dag.tasks},
+    "queues": {task.task_id: task.queue for task in dag.tasks},
+    "pods": {task.task_id: task.executor_config for task in dag.tasks},
     "retries": {task.task_id: task.retries for task in dag.tasks},
     "mapped": sorted(task.task_id for task in dag.tasks if task.is_mapped),
     "edges": sorted([task.task_id, other] for task in dag.tasks for other in task.downstream_task_ids),
@@ -43,8 +45,9 @@ print(json.dumps({
 
 
 @cache
-def parsed(home: Path) -> dict[str, Any]:
+def parsed(home: Path, gpu_queue: str = "", gpu_pod: str = "") -> dict[str, Any]:
     env = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
+    env |= {"SELFEXPLORE_GPU_QUEUE": gpu_queue, "SELFEXPLORE_GPU_POD_TEMPLATE": gpu_pod}
     env |= {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False", "PYTHONPATH": str(DAGS)}
     result = subprocess.run(
         [sys.executable, "-c", PARSE, str(DAGS)], env=env, capture_output=True, text=True, check=False, cwd=home
@@ -74,6 +77,15 @@ def test_stages_run_in_the_order_of_the_method(dag: dict[str, Any]) -> None:
     assert {("choose_stages", "prepare"), ("choose_stages", "sample")} <= edges
     assert set(pairwise(("gate", "describe_promotion", "approve", "record_approval", "summarize"))) <= edges
     assert ("summarize", "publish_champion") in edges
+
+
+def test_generating_and_training_go_to_the_workers_with_gpus(dag: dict[str, Any], tmp_path: Path) -> None:
+    heavy = {task for task, pool in dag["pools"].items() if pool == "gpu"}
+    elsewhere = parsed(tmp_path, "cards", "/pods/gpu.yaml")
+    assert {task for task, queue in elsewhere["queues"].items() if queue == "cards"} == heavy
+    assert {task for task, pod in elsewhere["pods"].items() if pod == {"pod_template_file": "/pods/gpu.yaml"}} == heavy
+    assert set(elsewhere["queues"].values()) == {"default", "cards"}
+    assert set(dag["queues"].values()) == {"default"} and not any(dag["pods"].values())
 
 
 def test_pools_shards_and_retries(dag: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
 VARIABLE = re.compile(r"SELFEXPLORE_[A-Z]+(?:_[A-Z]+)*")
-INTERNAL = {"SELFEXPLORE_LAUNCH_TOKEN"}
+INTERNAL = {"SELFEXPLORE_LAUNCH_TOKEN", "SELFEXPLORE_TRAINING_LAUNCHER"}
 
 
 def test_every_variable_is_in_the_table_of_the_environment() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfexplore_tasks import equations
-from selfexplore_tasks.equations import equation_chain, equations_hold
+from selfexplore_tasks.equations import MAX_LENGTH, equation_chain, equations_hold, equations_of, equations_of_line
 from selfexplore_tasks.expressions import evaluate
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -112,6 +112,14 @@ def test_any_text_is_read_without_error(text: str) -> None:
     chain = equation_chain(text)
     assert isinstance(equations_hold(text), bool)
     assert chain or equations_hold(text)
+
+
+@given(st.lists(st.text(alphabet="012+*=<> \na", max_size=12).map(lambda piece: piece * 60), max_size=6))
+def test_remembered_lines_read_as_if_they_were_new(pieces: list[str]) -> None:
+    """Short lines are remembered, long ones are not; a line's equations do not depend on the text around it."""
+    text = "\n".join([*pieces, *(piece[:MAX_LENGTH] for piece in pieces), "1 + 2 = 3"])
+    plain = [equation for line in text.split("\n") for equation in equations_of_line(line)]
+    assert equations_of(text) == plain == equations_of(text)
 
 
 @pytest.mark.parametrize("piece", ["<<", ">>", "=", "1+", "1=", "(", "1 = 1 + ", "-", "x", "1 ", "<<1=1>>", "1+1=2 a "])

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scripted_engine import ScriptedEngine
 from selfexplore_tasks import recipe
-from selfexplore_tasks.engines.protocol import Completion, Engine, GenerationRequest
+from selfexplore_tasks.engines.protocol import Engine
 from selfexplore_tasks.exploration import (
     MIN_ROOM,
     Draws,
@@ -90,19 +91,25 @@ def test_confirm_tests_a_failed_step_again_and_goes_on_where_that_passes() -> No
     assert search(4, lambda step, index: step == 1 or (step, index) in late, k=4)[0] == 2
 
 
-def test_adaptive_draws_one_first_and_tops_up_only_before_the_pit() -> None:
+def test_adaptive_draws_one_by_one_and_tops_up_only_before_the_pit() -> None:
     right = {(1, 0), (2, 3), (3, 0)}
     pit, asked = search(9, lambda step, index: (step, index) in right, k=4, adaptive=True)
     assert pit == 4
     assert asked == [
         Draws(1, 0, 1),
-        Draws(2, 0, 1),
-        Draws(2, 1, 3),
+        *(Draws(2, 0, 1), Draws(2, 1, 1), Draws(2, 2, 2)),
         Draws(3, 0, 1),
-        Draws(4, 0, 1),
-        Draws(4, 1, 3),
+        *(Draws(4, 0, 1), Draws(4, 1, 1), Draws(4, 2, 2)),
         Draws(3, 1, 3),
     ]
+
+
+@pytest.mark.parametrize(("k", "drawn"), [(1, [1]), (2, [1, 1]), (5, [1, 1, 2, 1]), (8, [1, 1, 2, 4])])
+def test_adaptive_doubles_up_to_k_and_confirming_up_to_twice_k(k: int, drawn: list[int]) -> None:
+    assert [one.count for one in search(1, good_until(0), k=k, adaptive=True)[1]] == drawn
+    if k > 1:
+        confirmed = search(1, good_until(0), k=k // 2, adaptive=True, confirm=True)[1]
+        assert [one.count for one in confirmed] == (drawn if k % 2 == 0 else [1, 1, 2])
 
 
 def test_adaptive_with_one_rollout_draws_one() -> None:
@@ -168,26 +175,6 @@ def test_the_pit_failed_every_draw_and_its_predecessor_passed(
         assert len(table) in drawn
 
 
-class ScriptedEngine:
-    """Completes every prompt of call 1, 2, ... with the texts that the script has for this call."""
-
-    name = "scripted"
-
-    def __init__(self, script: dict[int, list[str]]) -> None:
-        self._script = script
-        self.requests: list[list[GenerationRequest]] = []
-
-    def generate(
-        self, requests: Sequence[GenerationRequest], on_progress: Callable[[int], None] | None = None
-    ) -> list[list[Completion]]:
-        self.requests.append(list(requests))
-        texts = self._script[len(self.requests)]
-        return [[Completion(text, (1, 2, 0), "stop", -0.1) for text in texts[: request.n]] for request in requests]
-
-    def close(self) -> None:
-        pass
-
-
 def explore(
     engine: Engine, model_dir: Path, *wrong: WrongRationale, on_done: Callable[[int], None] = int, **settings: object
 ) -> list[Exploration]:
@@ -197,8 +184,8 @@ def explore(
         return Explorer(engine, prompts, grader, explore_settings, (), 0).explore(wrong, on_done)
 
 
-def rationale(gold: str = "23", name: str = "w", steps: tuple[str, ...] = STEPS) -> WrongRationale:
-    return WrongRationale(name, "p", "How many?", gold, steps)
+def rationale(gold: str = "23", name: str = "w", steps: tuple[str, ...] = STEPS, problem: str = "p") -> WrongRationale:
+    return WrongRationale(name, problem, "How many?", gold, steps)
 
 
 def draws(found: Exploration) -> list[tuple[int, int, bool]]:
@@ -206,7 +193,7 @@ def draws(found: Exploration) -> list[tuple[int, int, bool]]:
 
 
 def test_rollouts_are_graded_and_kept_in_order(tiny_model_dir: Path) -> None:
-    engine = ScriptedEngine({1: [MISS, HIT], 2: [MISS, "26 - 4 = 22"]})
+    engine = ScriptedEngine([[MISS, HIT], [MISS, "26 - 4 = 22"]])
     (found,) = explore(engine, tiny_model_dir, rationale(), k=2)
     assert (found.first_pit_step, found.rationale) == (2, rationale())
     assert draws(found) == [(1, 0, False), (1, 1, True), (2, 0, False), (2, 1, False)]
@@ -214,7 +201,7 @@ def test_rollouts_are_graded_and_kept_in_order(tiny_model_dir: Path) -> None:
 
 def test_all_k_rollouts_are_drawn_and_counted(tiny_model_dir: Path) -> None:
     """The published code takes four rollouts for granted: here the seventh of seven is right."""
-    engine = ScriptedEngine({1: [MISS] * 6 + [HIT], 2: [MISS] * 7})
+    engine = ScriptedEngine([[MISS] * 6 + [HIT], [MISS] * 7])
     (found,) = explore(engine, tiny_model_dir, rationale(), k=7)
     assert (found.first_pit_step, engine.requests[0][0].n, len(found.rollouts)) == (2, 7, 14)
 
@@ -224,7 +211,7 @@ def test_the_temperature_does_not_change_the_number_of_rollouts(
     temperature: float, k: int, tiny_model_dir: Path
 ) -> None:
     """In the published code any temperature but 0.7 silently means one sample."""
-    engine = ScriptedEngine({1: ["no answer"] * k})
+    engine = ScriptedEngine([["no answer"] * k])
     (found,) = explore(engine, tiny_model_dir, rationale(), k=k, temperature=temperature)
     request = engine.requests[0][0]
     assert (request.temperature, request.n, len(found.rollouts)) == (temperature, k, k)
@@ -234,27 +221,47 @@ def test_the_temperature_does_not_change_the_number_of_rollouts(
 @pytest.mark.parametrize("answer", ["1080", "1,080", "$1,080", "1080.0"])
 def test_a_gold_answer_with_a_comma_is_no_false_pit(gold: str, answer: str, tiny_model_dir: Path) -> None:
     """In the published code 79 of GSM8K's golds give a false pit at step 1."""
-    engine = ScriptedEngine({1: [f"The answer is {answer}"], 2: [""]})
+    engine = ScriptedEngine([[f"The answer is {answer}"], [""]])
     (found,) = explore(engine, tiny_model_dir, rationale(gold), k=1)
     assert draws(found) == [(1, 0, True), (2, 0, False)]
 
 
 def test_rationales_advance_together_and_a_draw_depends_on_its_own_alone(tiny_model_dir: Path) -> None:
-    script = {call: [HIT] for call in (1, 2, 3)}
     finished: list[int] = []
-    short, none = rationale(name="short", steps=STEPS[:1]), rationale(name="none", steps=())
-    engine, alone = ScriptedEngine(script), ScriptedEngine(script)
-    found = explore(engine, tiny_model_dir, rationale(), short, none, on_done=finished.append, k=1)
+    other, none = rationale(name="other", problem="q", steps=STEPS[:1]), rationale(name="none", steps=())
+    engine, alone = ScriptedEngine([[HIT]] * 3), ScriptedEngine([[HIT]] * 3)
+    found = explore(engine, tiny_model_dir, rationale(), other, none, on_done=finished.append, k=1)
     assert [len(requests) for requests in engine.requests] == [2, 1, 1]
-    assert finished == [1, 1, 0, 1]
-    assert [one.rationale.rationale_id for one in found] == ["w", "short", "none"]
+    assert sum(finished) == 3
+    assert [one.rationale.rationale_id for one in found] == ["w", "other", "none"]
     assert found[:1] == explore(alone, tiny_model_dir, rationale(), k=1)
     assert [requests[0] for requests in engine.requests] == [requests[0] for requests in alone.requests]
     assert len({request.seed for requests in engine.requests for request in requests}) == 4
 
 
+def test_a_search_goes_on_while_others_wait_where_the_engine_allows_it(tiny_model_dir: Path) -> None:
+    other = rationale(name="other", problem="q")
+    engine = ScriptedEngine([[HIT]] * 6, is_continuous=True)
+    explore(engine, tiny_model_dir, rationale(), other, k=1)
+    assert [len(requests) for requests in engine.requests] == [2, 1, 1, 1, 1]
+
+
+def test_the_same_first_steps_are_explored_once(tiny_model_dir: Path) -> None:
+    """Two rationales of a problem part after their second step; one of another problem has the same steps."""
+    parted = rationale(name="x", steps=(*STEPS[:2], "23 - 1 = 22\n"))
+    foreign = rationale(name="y", problem="q")
+    engine = ScriptedEngine([[MISS, HIT]] * 3)
+    found = explore(engine, tiny_model_dir, rationale(), parted, foreign, k=2)
+    asked = [[request.prompt_token_ids for request in requests] for requests in engine.requests]
+    assert [len(prompts) for prompts in asked] == [2, 2, 3]
+    assert asked[0][0] == asked[0][1], "the prompts are equal, the problems are not"
+    assert len({request.seed for requests in engine.requests for request in requests}) == 7
+    assert draws(found[0]) == draws(found[1]) == draws(found[2])
+    assert found[1].rationale == parted, "each keeps rows of its own"
+
+
 def test_nothing_to_explore_asks_the_engine_nothing(tiny_model_dir: Path) -> None:
-    engine = ScriptedEngine({})
+    engine = ScriptedEngine([])
     assert explore(engine, tiny_model_dir) == []
     assert explore(engine, tiny_model_dir, rationale(steps=()))[0].rollouts == []
     assert engine.requests == []

@@ -151,7 +151,8 @@ def test_training_takes_smaller_batches_of_the_same_effect(
     from selfexplore_tasks.training.common import allowed_micro_batch
 
     monkeypatch.setenv(BATCH_DIVISOR_VARIABLE, divisor)
-    assert allowed_micro_batch(Training(batch_size=batch_size, micro_batch_size=micro_batch_size)) == allowed
+    settings = Training(batch_size=batch_size, micro_batch_size=micro_batch_size)
+    assert allowed_micro_batch(settings, batch_size) == allowed
     assert batch_size % allowed == 0
 
 

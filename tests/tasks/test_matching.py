@@ -164,6 +164,102 @@ def test_kept_texts_are_far_apart_and_dropped_ones_are_not(texts: list[str], lim
     assert len(kept) <= max_kept
 
 
+# Texts that share lines, as rationales do: there the bounds over third texts bite.
+LINES = st.lists(
+    st.lists(st.sampled_from(["He has 3 apples.", "3 + 4 = 7", "So 7 are left, you see.", "x", ""]), max_size=5).map(
+        "\n".join
+    ),
+    max_size=12,
+)
+
+
+@given(LINES, LINES, st.integers(1, 8))
+def test_bounds_do_not_change_the_farthest_pairs(correct: list[str], wrong: list[str], max_pairs: int) -> None:
+    """Against the rule without any bound: every distance calculated, the first of equals taken."""
+    free, expected = list(dict.fromkeys(wrong)), []
+    for text in dict.fromkeys(correct):
+        if free and len(expected) < max_pairs:
+            chosen = max(free, key=lambda other, text=text: Levenshtein.distance(text, other))
+            free.remove(chosen)
+            distance = Levenshtein.distance(text, chosen)
+            expected.append(Match(correct.index(text), wrong.index(chosen), distance))
+    assert farthest_pairs(correct, wrong, max_pairs).matches == expected
+
+
+@given(LINES, LINES, st.lists(st.floats(0, 1), min_size=1, max_size=3))
+def test_bounds_do_not_change_the_shortest_pairs(correct: list[str], wrong: list[str], thresholds: list[float]) -> None:
+    """Whatever order the thresholds are in."""
+    free, expected = sorted(dict.fromkeys(wrong), key=len), []
+    for text in dict.fromkeys(correct):
+        far = (
+            (other, Levenshtein.distance(text, other))
+            for threshold in thresholds
+            for other in free
+            if Levenshtein.distance(text, other) > threshold * (len(text) + len(other))
+        )
+        chosen, distance = next(far, (None, 0))
+        if chosen is not None:
+            free.remove(chosen)
+            expected.append(Match(correct.index(text), wrong.index(chosen), distance))
+    assert shortest_beyond_pairs(correct, wrong, 100, thresholds).matches == expected
+
+
+@given(LINES, st.lists(st.integers(0, 3), min_size=12, max_size=12), st.integers(1, 4))
+def test_bounds_do_not_change_what_a_chain_keeps(texts: list[str], chains: list[int], max_kept: int) -> None:
+    chains = chains[: len(texts)]
+    expected = ["duplicate_chain"] * len(texts)
+    for position, chain in enumerate(dict.fromkeys(chains)):
+        others = {text for text, other in zip(texts, chains, strict=True) if other != chain}
+        own = [index for index, other in enumerate(chains) if other == chain]
+        totals = {index: sum(Levenshtein.distance(texts[index], other) for other in others) for index in own}
+        expected[max(own, key=totals.__getitem__)] = "over_limit" if position >= max_kept else ""
+    assert spread_by_chain(texts, chains, max_kept) == [reason or None for reason in expected]
+
+
+class Counted:
+    """The library's distances, with the texts that were compared."""
+
+    def __init__(self) -> None:
+        self.compared: list[tuple[str, str]] = []
+
+    def distance(
+        self, first: str, second: str, *, score_cutoff: int | None = None, score_hint: int | None = None
+    ) -> int:
+        self.compared.append((first, second))
+        return int(Levenshtein.distance(first, second, score_cutoff=score_cutoff, score_hint=score_hint))
+
+    @property
+    def cells(self) -> int:
+        """Size of the tables behind the distances: what the time is proportional to."""
+        return sum(len(first) * len(second) for first, second in self.compared)
+
+
+def test_a_very_long_text_is_not_compared_with_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that did not stop: lengths alone say that its text is the farthest, so it is compared once, or never."""
+    counted = Counted()
+    monkeypatch.setattr(matching, "Levenshtein", counted)
+    endless = "and so on " * 10_000
+    correct, wrong = [f"{number} is right" for number in range(30)], [f"{number} is wrong" for number in range(30)]
+    kept = spread_by_chain([*correct, endless], ["1"] * 15 + ["2"] * 15 + ["1"], 8)
+    assert kept[30] is None
+    assert not any(endless in pair for pair in counted.compared if pair[0] in correct[:15] or pair[1] in correct[:15])
+    counted.compared.clear()
+    assert farthest_pairs(correct, [*wrong, endless, f"{endless}!"], 8).matches[0].wrong_index == 31
+    assert counted.cells <= 3 * len(endless) * 20 + len(counted.compared) * 20**2
+
+
+@pytest.mark.parametrize("length", [2_000, 20_000])
+def test_work_on_long_texts_is_bounded(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only long texts: no two are compared more than twice, whatever is asked of them."""
+    counted = Counted()
+    monkeypatch.setattr(matching, "Levenshtein", counted)
+    texts = [f"{number} " * (length // len(f"{number} ")) for number in range(12)]
+    spread_by_chain(texts, [number % 3 for number in range(12)], 8)
+    assert counted.cells <= 12 * 11 / 2 * length**2
+    farthest_pairs(texts[:6], texts[6:], 8)
+    assert counted.cells <= (12 * 11 / 2 + 6 * 6 + 6 * 5 / 2) * length**2
+
+
 def test_texts_that_are_no_utf_8_are_matched() -> None:
     assert farthest_pairs(["a\ud800"], ["a\udfff", "\x00bc"], 8).matches == [Match(0, 1, 3)]
 
@@ -171,19 +267,11 @@ def test_texts_that_are_no_utf_8_are_matched() -> None:
 @pytest.mark.parametrize("distinct", [1, 5])
 def test_repeated_texts_are_compared_once(distinct: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 2,000 texts only the distinct ones are compared, each pair a bounded number of times."""
-    compared = 0
-
-    class Counted:
-        @staticmethod
-        def distance(first: str, second: str, *, score_cutoff: int | None = None) -> int:
-            nonlocal compared
-            compared += 1
-            return int(Levenshtein.distance(first, second, score_cutoff=score_cutoff))
-
-    monkeypatch.setattr(matching, "Levenshtein", Counted)
+    counted = Counted()
+    monkeypatch.setattr(matching, "Levenshtein", counted)
     texts = [f"the same long text {number % distinct}" for number in range(2_000)]
     spread_by_chain(texts, [number % 2 for number in range(2_000)], 8)
     spread_by_distance(texts, 0.0, 8)
     farthest_pairs(texts, texts, 8)
     shortest_beyond_pairs(texts, texts, 8, (0.5, 0.4, 0.3))
-    assert 0 < compared <= 4 * distinct**2
+    assert 0 < len(counted.compared) <= 4 * distinct**2

@@ -18,16 +18,18 @@ import pyarrow.parquet as pq
 import pytest
 
 import selfexplore_tasks
-from selfexplore_tasks.engines.protocol import Completion, GenerationRequest
+from scripted_engine import ScriptedEngine
+from selfexplore_tasks.drawing import Job
+from selfexplore_tasks.engines.select import LazyEngine
 from selfexplore_tasks.equations import equation_chain, equations_hold
 from selfexplore_tasks.exploration import Exploration, Explorer, WrongRationale
 from selfexplore_tasks.grading import Grader, GradeRequest
-from selfexplore_tasks.progress import Progress
 from selfexplore_tasks.prompts import PromptFormat
 from selfexplore_tasks.recipe import Explore, Prompt, Rft
-from selfexplore_tasks.stages.chunks import Rows, work_chunks
+from selfexplore_tasks.stages.chunks import Rows, draw_chunks
 from selfexplore_tasks.stages.context import StageContext
 from selfexplore_tasks.stages.explore import rollout_rows
+from selfexplore_tasks.stages.generation import open_grader
 from selfexplore_tasks.stages.names import stages_of
 from selfexplore_tasks.stages.registry import run_stage
 from selfexplore_tasks.stages.rft_set import select_correct
@@ -43,24 +45,6 @@ STEPS = ("18 + 8 = 26\n", "26 - 4 = 23\n", "23 + 1 = 24\n")
 MISS = "The answer is 9"
 RowsOf = Callable[[Store, str], list[dict[str, Any]]]
 Row = dict[str, Any]
-
-
-class ScriptedEngine:
-    """Answers the i-th call with the i-th list of texts."""
-
-    name = "scripted"
-
-    def __init__(self, script: Sequence[Sequence[str]]) -> None:
-        self._script = iter(script)
-
-    def generate(
-        self, requests: Sequence[GenerationRequest], on_progress: Callable[[int], None] | None = None
-    ) -> list[list[Completion]]:
-        texts = next(self._script)
-        return [[Completion(text, (1, 0), "stop", -0.1) for text in texts[: request.n]] for request in requests]
-
-    def close(self) -> None:
-        pass
 
 
 @dataclass(frozen=True)
@@ -239,28 +223,41 @@ def test_resume_by_counting_lines_and_four_gpus(shard_count: int, finished_store
     worked: list[str] = []
     lives = 1
 
-    def work(chunk: Sequence[str], progress: Progress) -> Rows:
+    def work(name: str) -> Job[Rows]:
         nonlocal lives
-        if lives == 0:
-            raise RuntimeError("killed")
-        lives -= 1
-        worked.append("".join(chunk))
-        progress.advance(len(chunk))
-        return [{**dict.fromkeys(TABLES["rollouts"].names), "rollout_id": name} for name in chunk]
+        if name in "acegik":
+            if lives == 0:
+                raise RuntimeError("killed")
+            lives -= 1
+        worked.append(name)
+        return [{**dict.fromkeys(TABLES["rollouts"].names), "rollout_id": name}]
+        yield
 
     def run_shard(index: int) -> list[Path]:
         context = StageContext(Store(tmp_path), experiment, 1, "explore", index, shard_count)
-        return work_chunks(context, "rollouts", "abcdefghijk", chunk_size=2, unit="letters", work=work, label="")
+        with open_grader(context) as grader:
+            engine = LazyEngine("transformers", lambda: pytest.fail("nothing is drawn"))
+            return draw_chunks(
+                context,
+                "rollouts",
+                "abcdefghijk",
+                work,
+                engine=engine,
+                grader=grader,
+                chunk_size=2,
+                unit="letters",
+                label="",
+            )
 
     experiment = load_experiment(finished_store, "mini")
     for index in range(shard_count):
         lives = 1
         with suppress(RuntimeError):
             run_shard(index)
-    assert len(worked) == min(shard_count, 6)
+    assert "".join(sorted(worked)) == "abcdefghijk"[: 2 * shard_count]
     lives = 6
     paths = run_shard(0)
-    assert sorted(worked) == ["ab", "cd", "ef", "gh", "ij", "k"]
+    assert "".join(sorted(worked)) == "abcdefghijk"
     assert "".join(name for path in paths for name in pq.read_table(path)["rollout_id"].to_pylist()) == "abcdefghijk"
 
 
@@ -282,8 +279,7 @@ def test_eval_on_model_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         split_steps(text, "lines")
         split_steps(text, "sentences")
         explorable_steps(text, "sentences", answer_phrase="The answer is", max_steps=20)
-    candidates = [{"problem_id": "p", "rationale_id": str(i), "text": text} for i, text in enumerate(texts)]
-    select_correct(candidates, Rft())
+    select_correct(texts, Rft())
     requests = [GradeRequest(f"The answer is {answer}", gold, "stop") for answer in (code, "1") for gold in (code, "2")]
     requests += [GradeRequest(text, rf"\frac{{{code}}}{{2}}", "stop") for text in texts]
     with Grader(answer_phrase="The answer is") as grader:

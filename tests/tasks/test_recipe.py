@@ -202,7 +202,7 @@ def test_hash_depends_on_values_only(tmp_path: Path) -> None:
 def test_hash_ignores_what_changes_no_result_and_notices_the_rest() -> None:
     plain = recipe_hash(load_recipe(BASE))
     assert len(plain) == 12
-    unimportant = {"name": "other", "description": "other", "max_rounds": 9, "shards": 3}
+    unimportant = {"name": "other", "description": "other", "max_rounds": 9, "shards": 3, "accelerate.config": "ddp"}
     assert recipe_hash(load_recipe(BASE, unimportant)) == plain
     changes: list[dict[str, object]] = [
         {"seed": 1},
@@ -233,3 +233,16 @@ def test_a_guard_needs_a_benchmark_with_dev_problems() -> None:
     for missing in ([], [{**benchmark, "dev_count": 0}]):
         assert "'svamp', which is no benchmark" in _message(BASE, {**guard, "problems.benchmarks": missing})
     assert "a name twice: svamp, svamp" in _message(BASE, {"problems.benchmarks": [benchmark, benchmark]})
+
+
+def test_settings_of_the_engine_are_checked() -> None:
+    wrong = {
+        "engine.tensor_parallel_size": (0, "a whole number (at least 1), got 0"),
+        "engine.gpu_memory_utilization": (1.5, "a number (above 0.0 and at most 1.0), got 1.5"),
+        "engine.max_num_seqs": (0, "a whole number (at least 1) or null, got 0"),
+        "model.dtype": ("int8", "one of float32, bfloat16, got 'int8'"),
+        "explore.fit_tokens": ("often", "true or false, got 'often'"),
+    }
+    for field, (value, wanted) in wrong.items():
+        assert f"{field} must be {wanted}" in _message(BASE, {field: value})
+    assert load_recipe(BASE, {"engine.tensor_parallel_size": 2, "engine.max_num_seqs": 64}).engine.max_num_seqs == 64

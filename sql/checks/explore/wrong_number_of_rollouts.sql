@@ -1,6 +1,6 @@
--- Every explored step has the rollouts that the recipe's options ask for: explore.k; with confirm twice as many where
--- none of the first k is correct; with adaptive one alone where that is correct, unless the pit is the next step.
--- Rollouts drawn elsewhere may be of any number, none of them twice.
+-- Every explored step has the rollouts that the recipe's options ask for. explore.k; with confirm twice as many where
+-- none of the first k is correct; with adaptive 1, 2, 4, ... up to so many, until one is correct, and k at least where
+-- the pit is the next step. Rollouts drawn elsewhere may be of any number, none of them twice.
 with steps as (
     select
         rationale_id,
@@ -21,7 +21,8 @@ with steps as (
 settings as (
     select
         cast(recipe ->> '$.explore.k' as integer) as k,
-        cast(recipe ->> '$.explore.confirm' as boolean) as is_confirming,
+        if(cast(recipe ->> '$.explore.confirm' as boolean), 2, 1)
+        * cast(recipe ->> '$.explore.k' as integer) as most,
         cast(recipe ->> '$.explore.adaptive' as boolean) as is_adaptive
     from experiments
     where experiment = getvariable('experiment')
@@ -34,10 +35,14 @@ final as (
         steps.rollout_indices,
         case
             when steps.is_imported then len(steps.rollout_indices)
-            when not list_contains(steps.outcomes[1:settings.k], true)
-                then if(settings.is_confirming, 2 * settings.k, settings.k)
-            when settings.is_adaptive and steps.outcomes[1] and not steps.is_before_pit then 1
-            else settings.k
+            when not list_contains(steps.outcomes[1:settings.most], true) then settings.most
+            when settings.is_adaptive
+                then greatest(
+                    if(steps.is_before_pit, settings.k, 1),
+                    least(settings.most, cast(pow(2, ceil(log2(list_position(steps.outcomes, true)))) as integer))
+                )
+            when list_contains(steps.outcomes[1:settings.k], true) then settings.k
+            else settings.most
         end as expected_draws
     from steps
     cross join settings

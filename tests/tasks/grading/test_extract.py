@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from selfexplore_tasks.grading import extract
 from selfexplore_tasks.grading.extract import extract_answer, gold_from_gsm8k, last_boxed, last_number
 
 
@@ -88,6 +89,13 @@ def test_last_boxed(text: str, boxed: str | None) -> None:
 )
 def test_last_number(text: str, number: str | None) -> None:
     assert last_number(text) == number
+
+
+@given(st.text(alphabet="12,./$- \n\ra)]", max_size=20))
+def test_the_last_number_is_the_last_of_all(text: str) -> None:
+    """Reading from the end finds what reading everything finds."""
+    numbers = extract._NUMBER.findall(text)
+    assert last_number(text) == (numbers[-1] if numbers else None)
 
 
 def test_gold_from_gsm8k_splits_before_the_mark() -> None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from selfexplore_tasks.progress import Progress
-from selfexplore_tasks.stages.chunks import Rows, finish_chunks, shard_label, work_chunks
+from scripted_engine import ScriptedEngine
+from selfexplore_tasks.drawing import Ask, Job
+from selfexplore_tasks.engines.protocol import Engine, GenerationRequest
+from selfexplore_tasks.engines.select import LazyEngine
+from selfexplore_tasks.stages import explore
+from selfexplore_tasks.stages.chunks import Rows, draw_chunks, finish_chunks, shard_label, tokens_drawn
 from selfexplore_tasks.stages.context import StageContext
+from selfexplore_tasks.stages.generation import open_grader
 from selfexplore_tasks.store.experiments import Experiment, load_experiment
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.locks import chunk_claim
 from selfexplore_tasks.store.manifests import read_manifest
+from selfexplore_tasks.store.parts import to_table, write_part
 
 EXPERIMENT = "mini"
 
@@ -35,23 +42,38 @@ def rollout(name: str) -> dict[str, object]:
 
 
 def work_through(context: StageContext, names: str, worked: list[str], fail_at: str = "") -> list[Path]:
-    def work(chunk: Sequence[str], progress: Progress) -> Rows:
-        if fail_at and fail_at in chunk:
+    def work(name: str) -> Job[Rows]:
+        if name == fail_at:
             raise RuntimeError("killed")
-        worked.append("".join(chunk))
-        progress.advance(len(chunk))
-        return [rollout(name) for name in chunk]
+        worked.append(name)
+        return [rollout(name)]
+        yield
 
-    return work_chunks(context, "rollouts", names, chunk_size=2, unit="letters", work=work, label=shard_label(context))
+    return draw(context, names, work, LazyEngine("transformers", lambda: pytest.fail("nothing is drawn")))
+
+
+def draw(context: StageContext, names: str, work: Callable[[str], Job[Rows]], engine: Engine) -> list[Path]:
+    with open_grader(context) as grader:
+        return draw_chunks(
+            context,
+            "rollouts",
+            names,
+            work,
+            engine=engine,
+            grader=grader,
+            chunk_size=2,
+            unit="letters",
+            label=shard_label(context),
+        )
 
 
 def test_a_crash_costs_one_chunk(context: StageContext) -> None:
     worked: list[str] = []
     with pytest.raises(RuntimeError, match="killed"):
         work_through(context, "abcdefg", worked, fail_at="e")
-    assert worked == ["ab", "cd"]
+    assert worked == [*"abcd"]
     paths = work_through(context, "abcdefg", worked)
-    assert worked == ["ab", "cd", "ef", "g"]
+    assert worked == [*"abcdefg"]
     assert [name for path in paths for name in pq.read_table(path)["rollout_id"].to_pylist()] == list("abcdefg")
 
 
@@ -61,11 +83,11 @@ def test_a_chunk_that_another_shard_works_on_is_left_to_it(context: StageContext
     with chunk_claim(claims, "1-part-explore-00001") as claimed:
         assert claimed
         paths = work_through(context, "abcdef", worked)
-        assert worked == ["ab", "ef"]
+        assert worked == [*"abef"]
         assert finish_chunks(context, "rollouts", paths, {}) is None
     assert read_manifest(context.store, EXPERIMENT, 1, "explore") is None
     assert work_through(context, "abcdef", worked) == paths
-    assert worked == ["ab", "ef", "cd"]
+    assert worked == [*"abefcd"]
 
 
 def test_no_items_give_no_part(context: StageContext) -> None:
@@ -77,3 +99,63 @@ def test_progress_begins_where_the_work_goes_on(context: StageContext, capsys: p
     capsys.readouterr()
     work_through(context, "abcd", [])
     assert capsys.readouterr().out.startswith("explore 1/2: 4/4 letters (100%)")
+
+
+def ask_twice(name: str) -> Job[Rows]:
+    for seed in (1, 2):
+        yield Ask(GenerationRequest((5, 6), 1, 1.0, 1.0, 8, (), seed + 10 * ord(name)), "23")
+    return [rollout(name)]
+
+
+def names_of(engine: ScriptedEngine) -> list[str]:
+    """The letters of every group of requests that the engine was given."""
+    return ["".join(chr(request.seed // 10) for request in requests) for requests in engine.requests]
+
+
+def test_the_next_chunk_begins_while_the_last_one_is_not_finished(context: StageContext) -> None:
+    alone = replace(context, shard_count=1)
+    engine = ScriptedEngine([["The answer is 23"]] * 14, is_continuous=True, width=4)
+    paths = draw(alone, "abcdefg", ask_twice, engine)
+    first, second = (next(i for i, some in enumerate(names_of(engine)) if name in some) for name in "ac")
+    last_of_the_first_chunk = max(i for i, some in enumerate(names_of(engine)) if "b" in some)
+    assert (first, second) == (0, 1) and second < last_of_the_first_chunk
+    assert [name for path in paths for name in pq.read_table(path)["rollout_id"].to_pylist()] == list("abcdefg")
+
+
+def test_a_shard_begins_no_chunks_that_others_could_do(context: StageContext) -> None:
+    """Of four chunks one of two shards begins two at once, however many its engine could take."""
+    claims = context.store.lock_dir(EXPERIMENT) / "claims"
+    claimed: list[int] = []
+
+    def work(name: str) -> Job[Rows]:
+        claimed.append(len(list(claims.glob("*.claim"))))
+        return (yield from ask_twice(name))
+
+    engine = ScriptedEngine([["The answer is 23"]] * 16, is_continuous=True, width=100)
+    draw(context, "abcdefgh", work, engine)
+    assert max(claimed[:4]) == 2
+    assert list(claims.glob("*.claim")) == []
+
+
+def test_a_part_that_cannot_be_written_ends_the_stage_and_frees_the_claims(
+    context: StageContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    claims = context.store.lock_dir(EXPERIMENT) / "claims"
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr("selfexplore_tasks.stages.chunks.write_part", full)
+        work_through(context, "abcdefg", [])
+    with chunk_claim(claims, "1-part-explore-00000") as claimed:
+        assert claimed
+    paths = work_through(context, "abcdefg", [])
+    assert [name for path in paths for name in pq.read_table(path)["rollout_id"].to_pylist()] == list("abcdefg")
+
+
+def test_shared_draws_are_paid_once(context: StageContext, tmp_path: Path) -> None:
+    same = {"problem_id": "p", "prefix": "18 + 8 = 26", "rollout_index": 0, "token_count": 7}
+    rows = [rollout("a") | same, rollout("b") | same, rollout("c") | same | {"prefix": "18 + 8 = 27"}]
+    path = tmp_path / "part.parquet"
+    write_part(path, to_table("rollouts", rows), recipe_hash="x", seconds=0.0)
+    assert (tokens_drawn(path), tokens_drawn(path, explore.DRAW_KEY)) == (21, 14)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from selfexplore_tasks.errors import UserError
@@ -62,6 +64,24 @@ def test_a_fatal_alarm_commits_nothing_however_often_it_is_tried(store_before: C
     assert read_manifest(store, EXPERIMENT, 1, "dpo") is None
 
 
+@pytest.mark.slow
+def test_two_processes_commit_one_policy(finished_store: Store, store_before: Callable[[str], Store]) -> None:
+    """The stage's own process counts steps, watches alarms and commits; those it starts only train."""
+    processes = {"config": "ddp", "processes": 2}
+    store = store_before("dpo")
+    shutil.rmtree(_policy(store))
+    with pytest.raises(UserError, match=r"dpo ended by an alarm .* few_steps"):
+        dpo.run(_context(store, accelerate=processes, alarms={"min_steps": 1000, "fatal": ("few_steps",)}))
+    assert not psutil.Process().children(recursive=True)
+    shared = dpo.run(_context(store, accelerate=processes))
+    alone = read_manifest(finished_store, EXPERIMENT, 1, "dpo")
+    assert alone is not None
+    assert shared.recipe_hash == alone.recipe_hash
+    assert shared.notes["steps"] == alone.notes["steps"]
+    for one, two in zip(shared.notes["log"], alone.notes["log"], strict=True):
+        assert one["loss"] == pytest.approx(two["loss"], abs=1e-3)
+
+
 def test_pairs_that_are_all_too_long_leave_the_explorer(
     store_before: Callable[[str], Store], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -72,7 +92,7 @@ def test_pairs_that_are_all_too_long_leave_the_explorer(
     reason = f"the dpo set for policy is empty: all {pairs} examples exceed max_length=16 tokens; raise max_length"
     assert pairs > 0
     assert manifest.row_counts["too_long"] == pairs
-    assert manifest.notes == {"model_id": "1/rft", "skipped": reason}
+    assert {**manifest.notes, "loading": None} == {"model_id": "1/rft", "skipped": reason, "loading": None}
     assert f"dpo: {reason}; the explorer stays as it is\n" in capsys.readouterr().out
     assert _policy(store).stat().st_mtime_ns == policy_before
 

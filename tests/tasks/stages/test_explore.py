@@ -41,7 +41,8 @@ def change_explore(store: Store, **options: object) -> None:
 def found_with(context: StageContext, wrong: list[WrongRationale], *settings: Explore) -> list[list[Exploration]]:
     prompts = context.prompts(context.explorer_id)
     with context.engine(context.explorer_id) as engine, open_grader(context) as grader:
-        return [Explorer(engine, prompts, grader, one, (), 1).explore(wrong, int) for one in settings]
+        seed = explore.rollout_seed(context)
+        return [Explorer(engine, prompts, grader, one, (), seed).explore(wrong, int) for one in settings]
 
 
 def draws(found: list[Exploration]) -> dict[tuple[str, int, int], str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from selfexplore_tasks.recipe import Pairs, Rft
 from selfexplore_tasks.stages.outcome_pairs import match
-from selfexplore_tasks.stages.rft_set import by_problem, select_correct
+from selfexplore_tasks.stages.rft_set import select_correct
 from selfexplore_tasks.store.home import Store
 
 RowsOf = Callable[[Store, str], list[dict[str, Any]]]
@@ -40,7 +40,11 @@ def test_every_kept_correct_rationale_is_in_one_row(finished_store: Store, rows_
         finished_store,
         "select * from int_correct_rationales where model_id = '1/rft' order by problem_id, sample_index",
     )
-    kept = [row for group in by_problem(correct).values() for row in select_correct(group, Rft()) if row["is_kept"]]
+    kept = []
+    for problem_id in {row["problem_id"] for row in correct}:
+        own = [row for row in correct if row["problem_id"] == problem_id]
+        reasons = select_correct([row["text"] for row in own], Rft()).drop_reasons
+        kept += [row for row, reason in zip(own, reasons, strict=True) if reason is None]
     rows = rows_of(finished_store, f"{OUTCOME} and chosen_rationale_id is not null")
     assert sorted((row["chosen_rationale_id"], row["problem_id"], row["chosen"]) for row in rows) == sorted(
         (row["rationale_id"], row["problem_id"], row["text"]) for row in kept

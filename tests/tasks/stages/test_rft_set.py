@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from selfexplore_tasks.recipe import Rft
-from selfexplore_tasks.stages.rft_set import by_problem, select_correct
+from selfexplore_tasks.stages.rft_set import select_correct
 from selfexplore_tasks.store.home import Store
 
 RowsOf = Callable[[Store, str], list[dict[str, Any]]]
@@ -17,11 +17,7 @@ ANSWER = "The answer is 10"
 
 def selected(*texts: str, **settings: object) -> list[str | None]:
     """The drop reasons of one problem's correct rationales (null = kept)."""
-    candidates = [{"problem_id": "p", "rationale_id": f"r{i}", "text": text} for i, text in enumerate(texts)]
-    rows = select_correct(candidates, Rft.model_validate(settings))
-    assert [(row["rationale_id"], row["text"]) for row in rows] == [(c["rationale_id"], c["text"]) for c in candidates]
-    assert all(row["is_kept"] == (row["drop_reason"] is None) for row in rows)
-    return [row["drop_reason"] for row in rows]
+    return select_correct(texts, Rft.model_validate(settings)).drop_reasons
 
 
 def test_one_rationale_per_chain_of_equations() -> None:
@@ -61,16 +57,6 @@ def test_by_distance_a_text_is_kept_that_is_far_from_every_kept_one(limit: float
     at_limit, beyond = "b" * changes + base[changes:], "c" * (changes + 1) + base[changes + 1 :]
     assert selected(base, at_limit, beyond, style="distance", min_distance=limit) == [None, "too_close", None]
     assert selected("2 + 2 = 5", style="distance") == [None]
-
-
-def test_rows_are_grouped_in_the_order_given() -> None:
-    rows = [{"problem_id": problem, "n": n} for n, problem in enumerate("babcb")]
-    assert {key: [row["n"] for row in group] for key, group in by_problem(rows).items()} == {
-        "b": [0, 2, 4],
-        "a": [1],
-        "c": [3],
-    }
-    assert list(by_problem(rows)) == ["b", "a", "c"]
 
 
 def test_every_candidate_is_a_row(finished_store: Store, rows_of: RowsOf) -> None:

@@ -7,9 +7,11 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -23,7 +25,7 @@ from selfexplore_tasks.store.files import write_atomically, write_json
 from selfexplore_tasks.store.home import Store, check_slug
 from selfexplore_tasks.store.locks import chunk_claim, live_stages, stage_lock
 from selfexplore_tasks.store.manifests import Manifest, read_manifest, read_manifests, write_manifest
-from selfexplore_tasks.store.parts import GROUP_ROWS, is_done, read_stamps, to_table, write_part
+from selfexplore_tasks.store.parts import GROUP_ROWS, is_done, read_stamps, to_table, write_part, write_streamed_part
 from selfexplore_tasks.store.schemas import SCHEMA_VERSION, TABLES
 
 ROW: dict[str, Any] = {"source": "s", "row_number": 3, "reason": "duplicate", "question": "q?"}
@@ -243,3 +245,48 @@ def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", script, str(tmp_path)], env=dict(os.environ)).returncode == 7
     with chunk_claim(tmp_path, "c") as claimed:
         assert claimed
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7, GROUP_ROWS, 3 * GROUP_ROWS + 5])
+def test_a_part_written_as_its_rows_come_is_the_same(rows: int, tmp_path: Path) -> None:
+    """Groups of rows do not depend on the tables that they come in; the seconds are those at the end."""
+    table = to_table("rejected_rows", [{**ROW, "row_number": number} for number in range(rows)])
+    whole, streamed = tmp_path / "whole.parquet", tmp_path / "streamed.parquet"
+    write_part(whole, table, recipe_hash="h1", seconds=2.0)
+    seconds = iter([2.0])
+    pieces = [table.slice(begin, 1_500) for begin in range(0, rows, 1_500)]
+    write_streamed_part(streamed, table.schema, iter(pieces), recipe_hash="h1", seconds=lambda: next(seconds))
+    assert read_stamps(streamed) == read_stamps(whole)
+    assert pq.ParquetFile(streamed).read().equals(pq.ParquetFile(whole).read())
+    groups = [pq.read_metadata(path) for path in (whole, streamed)]
+    sizes = [[one.row_group(group).num_rows for group in range(one.num_row_groups)] for one in groups]
+    assert sizes[0] == sizes[1]
+    assert all(size == GROUP_ROWS for size in sizes[0][:-1])
+
+
+def test_a_part_whose_rows_end_in_an_error_is_not_there(tmp_path: Path) -> None:
+    table = to_table("rejected_rows", [ROW] * GROUP_ROWS)
+
+    def rows() -> Iterator[pa.Table]:
+        yield from (table, table)
+        raise OSError("the source is gone")
+
+    with pytest.raises(OSError, match="gone"):
+        write_streamed_part(tmp_path / "part.parquet", table.schema, rows(), recipe_hash="h", seconds=lambda: 0.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_part_larger_than_memory_is_written_in_little_of_it(tmp_path: Path) -> None:
+    """Of 200 MB of rows never more than a tenth is held."""
+    peak, before, text = 0, pa.total_allocated_bytes(), "x" * 1_000
+
+    def rows() -> Iterator[pa.Table]:
+        nonlocal peak
+        for number in range(200):
+            peak = max(peak, pa.total_allocated_bytes() - before)
+            yield to_table("rejected_rows", [{**ROW, "question": f"{number} {row} {text}"} for row in range(1_000)])
+
+    path = tmp_path / "part.parquet"
+    write_streamed_part(path, TABLES["rejected_rows"], rows(), recipe_hash="h", seconds=lambda: 0.0)
+    assert pq.read_metadata(path).num_rows == 200_000
+    assert peak < 20 * 2**20

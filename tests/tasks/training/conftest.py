@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from selfexplore_tasks.recipe import Dpo, Training
-from selfexplore_tasks.training.common import load_start, make_job, training_arguments
+from selfexplore_tasks.training.attempt import load_start, training_arguments
 from selfexplore_tasks.training.data import PreferenceExample, TrainingExample, preference_example
 from selfexplore_tasks.training.dpo import dpo_trainer
+from selfexplore_tasks.training.job import make_job
 from selfexplore_tasks.training.partial import PartialRun
 from selfexplore_tasks.training.trainers import StepDPOTrainer
 
@@ -35,7 +36,7 @@ def open_trainer() -> TrainerOpener:
         )
         model, tokenizer = load_start(model_dir)
         arguments = training_arguments(job, PartialRun.open(job.output_dir, "x", settings.micro_batch_size))
-        return dpo_trainer(job, settings, kept, model, tokenizer, arguments, [])
+        return dpo_trainer(job, kept, model, tokenizer, arguments, [])
 
     return call
 

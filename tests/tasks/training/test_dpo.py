@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.recipe import Dpo, Lora, Reporter
-from selfexplore_tasks.training.common import make_job, training_arguments
+from selfexplore_tasks.training.attempt import training_arguments
 from selfexplore_tasks.training.data import (
     NO_REPORTS,
     NothingToTrain,
@@ -25,6 +25,8 @@ from selfexplore_tasks.training.data import (
     preference_example,
 )
 from selfexplore_tasks.training.dpo import train_dpo
+from selfexplore_tasks.training.in_order import ROW_COUNT
+from selfexplore_tasks.training.job import make_job
 from selfexplore_tasks.training.partial import PartialRun
 from selfexplore_tasks.training.trainers import StepDPOTrainer
 
@@ -114,6 +116,7 @@ def test_loss_and_reference_are_trls(
 
     trainer = open_trainer(tiny_model_dir, tmp_path, pairs, dpo_settings)
     batch = next(iter(trainer.get_train_dataloader()))
+    batch.pop(ROW_COUNT)
     chosen, rejected = trainer.compute_ref_log_probs(trainer.model, batch)
     torch.testing.assert_close(batch["ref_chosen_logps"], chosen, atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(batch["ref_rejected_logps"], rejected, atol=1e-4, rtol=1e-5)

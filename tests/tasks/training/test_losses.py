@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from selfexplore_tasks.recipe import SMOOTHED_LOSSES, Dpo, DpoLoss, Lora
 from selfexplore_tasks.training.data import PreferenceExample
 from selfexplore_tasks.training.dpo import train_dpo
+from selfexplore_tasks.training.in_order import ROW_COUNT
 from selfexplore_tasks.training.trainers import StepDPOTrainer
 
 LOSSES = get_args(DpoLoss)
@@ -87,6 +88,7 @@ def test_loss_is_its_formula(
     settings = _settings(loss, sft_weight=sft_weight, beta=0.2)
     trainer = open_trainer(tiny_model_dir, tmp_path, pairs, settings)
     batch = next(iter(trainer.get_train_dataloader()))
+    batch.pop(ROW_COUNT)
     batch["ref_chosen_logps"] = batch["ref_chosen_logps"] + SHIFTS
     trainer.model.train()
     with torch.no_grad():

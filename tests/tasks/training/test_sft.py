@@ -13,8 +13,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.recipe import Lora, Training
-from selfexplore_tasks.training.common import load_start, make_job, training_arguments
+from selfexplore_tasks.training.attempt import load_start, training_arguments
 from selfexplore_tasks.training.data import Reporting, TrainingExample, TrainingResult
+from selfexplore_tasks.training.in_order import ROW_COUNT
+from selfexplore_tasks.training.job import make_job
 from selfexplore_tasks.training.partial import PartialRun
 from selfexplore_tasks.training.sft import sft_trainer, train_sft
 
@@ -236,6 +238,7 @@ def test_loss_is_taken_on_the_completion_only_and_is_trls(
         assert labels[len(example.prompt_ids) : example.token_count] == list(example.completion_ids)
     with torch.no_grad():
         ours = trainer.compute_loss(trainer.model, dict(batch))
+        batch.pop(ROW_COUNT)
         theirs = SFTTrainer.compute_loss(trainer, trainer.model, dict(batch))
     torch.testing.assert_close(ours, theirs)
 
