@@ -18,6 +18,7 @@ from selfexplore_tasks.commands import (
     pits,
     report,
     sql,
+    store,
     transfer,
 )
 from selfexplore_tasks.commands.common import Subcommands, add_command, add_overrides
@@ -85,6 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     grade.declare(subcommands)
     housekeeping.declare(subcommands)
     sql.declare(subcommands)
+    store.declare(subcommands)
     add_command(
         subcommands, "where", core.where, "show where the data is and which engine runs here", "selfexplore where"
     )

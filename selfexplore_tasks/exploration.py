@@ -12,7 +12,7 @@ rationale keeps rows of its own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -114,8 +114,9 @@ def search_pit(step_count: int, settings: Explore) -> PitSearch:
     if failed > step_count:
         return None
     if failed > 1:
-        # Chosen is one of these rollouts: here adaptive must not have saved any.
-        yield from _draw_up_to(settings.k, failed - 1, drawn)
+        # Chosen is one of these rollouts: here adaptive must not have saved any, nor any that confirmed the step.
+        late = drawn[failed - 1] > settings.k
+        yield from _draw_up_to(2 * settings.k if late else settings.k, failed - 1, drawn)
     return failed
 
 
@@ -127,17 +128,11 @@ def _recovers(step: int, settings: Explore, drawn: Counter[int]) -> Generator[Dr
     return False
 
 
-def _totals(settings: Explore) -> Iterator[int]:
-    """How many rollouts a step has after each batch of them, as long as none is correct."""
+def _totals(settings: Explore) -> list[int]:
+    """How many rollouts a step has after each batch of them, while none is correct; adaptive adds stops."""
     most = 2 * settings.k if settings.confirm else settings.k
-    if settings.adaptive:
-        total = 1
-        while total < most:
-            yield total
-            total *= 2
-    elif settings.confirm:
-        yield settings.k
-    yield most
+    doubling = [1 << power for power in range(most.bit_length()) if 1 << power < most] if settings.adaptive else []
+    return sorted({*doubling, settings.k, most})
 
 
 def _draw_up_to(total: int, step: int, drawn: Counter[int]) -> Generator[Draws, int, int]:

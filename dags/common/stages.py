@@ -17,6 +17,7 @@ from selfexplore_tasks.launch import run_stage_process
 from selfexplore_tasks.stages.redo import acknowledge, redo_if_cleared
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.manifests import read_manifest
+from selfexplore_tasks.store.shared.remote import StoreUnreachable
 
 GPU_POOL, DUCKDB_POOL = "gpu", "duckdb"
 GPU_QUEUE_VARIABLE, GPU_POD_VARIABLE = "SELFEXPLORE_GPU_QUEUE", "SELFEXPLORE_GPU_POD_TEMPLATE"
@@ -44,6 +45,7 @@ RETRIES: dict[str, Any] = {
             RetryRule(UserError, RetryAction.FAIL, reason="the user's error stays one"),
             RetryRule(OutOfMemoryError, RetryAction.RETRY, reason="memory ran out: again with smaller batches"),
             RetryRule(ConnectionLostError, RetryAction.RETRY, CONNECTION_DELAY, reason="the connection was lost"),
+            RetryRule(StoreUnreachable, RetryAction.RETRY, CONNECTION_DELAY, reason="the store does not answer"),
             RetryRule(StalledError, RetryAction.RETRY, reason="no progress: again from the last chunk"),
         ]
     ),

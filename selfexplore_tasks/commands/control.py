@@ -80,12 +80,14 @@ def resume(options: argparse.Namespace) -> None:
 
 def cancel(options: argparse.Namespace) -> None:
     from selfexplore_tasks.store import control
+    from selfexplore_tasks.store.shared import shared_copy
 
     store, (slug,) = chosen_experiments(options.experiment)
     left = control.cancel(store, slug, **signature(options))
     print(f"{slug} is cancelled; go on with `selfexplore resume {slug}`.")
     if left:
-        print(f"Still running, as nothing on this machine launched it: {', '.join(left)}. End it where it was started.")
+        here = "End it where it was started." if shared_copy(store.root) is None else "It ends itself within seconds."
+        print(f"Still running, as nothing on this machine launched it: {', '.join(left)}. {here}")
 
 
 def approve(options: argparse.Namespace) -> None:

@@ -59,8 +59,10 @@ def recipe_show(options: argparse.Namespace) -> None:
 
 def recipe_check(options: argparse.Namespace) -> None:
     from selfexplore_tasks.recipe_files import load_recipe, recipe_hash
+    from selfexplore_tasks.training.layout import check_accelerate
 
     recipe = load_recipe(options.name, parse_overrides(options.set))
+    check_accelerate(recipe)
     print(f"{options.name}: recipe {recipe.name!r} is valid, hash {recipe_hash(recipe)}")
 
 

@@ -9,7 +9,7 @@ from selfexplore_tasks.progress import recorded
 from selfexplore_tasks.stages.context import StageContext
 from selfexplore_tasks.stages.names import AFTER_A_ROUND, SHARDED_STAGES, stages_of
 from selfexplore_tasks.store.champions import refresh_link
-from selfexplore_tasks.store.control import check_not_cancelled
+from selfexplore_tasks.store.control import check_not_cancelled, ended_if_cancelled
 from selfexplore_tasks.store.experiments import load_experiment
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.locks import live_name, stage_lock
@@ -38,7 +38,10 @@ def run_stage(
         return done
     check_not_cancelled(store, slug)
     check_order(store, slug, stage, round_number)
-    with stage_lock(store, slug, round_number=round_number, stage=stage, shard=shard_index):
+    with (
+        stage_lock(store, slug, round_number=round_number, stage=stage, shard=shard_index),
+        ended_if_cancelled(store, slug),
+    ):
         bring_stage(store, slug, round_number, stage)
         done = read_manifest(store, slug, round_number, stage)
         if done is not None:  # another shard finished while this one waited for the lock

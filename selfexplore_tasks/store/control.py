@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.failures import ExitCode
 from selfexplore_tasks.store.experiments import load_experiment
 from selfexplore_tasks.store.files import write_json
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.locks import live_stages
+from selfexplore_tasks.store.shared import shared_copy
 
 RECORD_S = 1.0
 
@@ -50,8 +55,8 @@ def resume(store: Store, slug: str, *, who: str, why: str) -> Control:
 def cancel(store: Store, slug: str, *, who: str, why: str) -> list[str]:
     """Stop an experiment now: nothing of it starts any more, and the stages a launcher started on this machine end.
 
-    Returns the stages that still run: on another machine, or started by hand. Raises UserError if there is no such
-    experiment.
+    Returns the stages that still run: on another machine, where they end soon (`ended_if_cancelled`), or started by
+    hand. Raises UserError if there is no such experiment.
     """
     # First the word, then the deed: the retry of a stage that was ended finds that it may not run.
     _write(store, slug, Control("cancelled", who, why, _now()))
@@ -93,6 +98,34 @@ def check_not_cancelled(store: Store, slug: str) -> None:
     control = read_control(store, slug)
     if control is not None and control.state == "cancelled":
         check_may_run(store, slug)
+
+
+@contextmanager
+def ended_if_cancelled(store: Store, slug: str) -> Iterator[None]:
+    """End this process, as a user's error does, when the experiment is cancelled; only in a shared store.
+
+    There `cancel` reaches no stage of another machine. It is kill-safe, like any other end of a stage.
+    """
+    over = threading.Event()
+    if shared_copy(store.root) is not None:
+        threading.Thread(target=_end_when_cancelled, args=(store, slug, over), daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _end_when_cancelled(store: Store, slug: str, over: threading.Event) -> None:
+    copy = shared_copy(store.root)
+    while copy is not None and not over.wait(copy.leases.renewal_s):
+        with suppress(OSError, UserError):  # a store that is away for a while must not end the work
+            copy.pull_file(store.control_file(slug))
+        try:
+            check_not_cancelled(store, slug)
+        except UserError as cancelled:
+            if not over.is_set():
+                print(f"error: {cancelled}", flush=True)
+                os._exit(ExitCode.USER_ERROR)
 
 
 def _write(store: Store, slug: str, control: Control) -> Control:

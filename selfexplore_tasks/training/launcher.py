@@ -29,7 +29,7 @@ from selfexplore_tasks.training.partial import PartialRun, read_json
 
 RANK_MODULE = "selfexplore_tasks.training.rank"
 PLAN_NAME = "plan.pickle"
-LOG_NAME = "log.json"
+RANK_LOG_NAME = "log.json"
 """Written by the first process when the model is there; too long for a message."""
 MESSAGE = "\x1eselfexplore-training "
 """Starts a line that is meant for the stage's process; every other line is passed on."""
@@ -58,7 +58,7 @@ def train_in_processes(
     """
     threads = max(1, job.threads // job.layout.processes)
     plan_file = partial.folder / PLAN_NAME
-    (partial.folder / LOG_NAME).unlink(missing_ok=True)
+    (partial.folder / RANK_LOG_NAME).unlink(missing_ok=True)
     plan_file.write_bytes(pickle.dumps(Plan(job, partial, examples, build, threads)))
     killed_before = kernel_memory_kills()
     with subprocess.Popen(
@@ -71,7 +71,7 @@ def train_in_processes(
                 with suppress(psutil.NoSuchProcess):
                     end_trees([psutil.Process(process.pid)], grace_s=GRACE_S)
             code = process.wait()
-    finished = read_json(partial.folder / LOG_NAME)
+    finished = read_json(partial.folder / RANK_LOG_NAME)
     if code == 0 and finished:
         log: list[dict[str, float]] = finished["log"]
         return log

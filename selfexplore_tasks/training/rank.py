@@ -14,7 +14,7 @@ from pathlib import Path
 
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.store.files import write_json
-from selfexplore_tasks.training.launcher import LOG_NAME, MESSAGE_CHARACTERS, Plan, send
+from selfexplore_tasks.training.launcher import MESSAGE_CHARACTERS, RANK_LOG_NAME, Plan, send
 
 LAUNCHER_VARIABLE = "SELFEXPLORE_TRAINING_LAUNCHER"
 PR_SET_PDEATHSIG = 1
@@ -79,7 +79,7 @@ def _train(plan: Plan) -> int:
         send("failure", f"a training process failed: {type(error).__name__}: {error}"[:MESSAGE_CHARACTERS])
         raise
     if is_first:
-        write_json(plan.partial.folder / LOG_NAME, {"log": log})
+        write_json(plan.partial.folder / RANK_LOG_NAME, {"log": log})
     torch.distributed.destroy_process_group()
     return 0
 

@@ -46,7 +46,7 @@ LIMITS = {"H100": 989, "H200": 989, "A100": 312, "L40S": 362, "L4": 121, "4090":
 
 
 def main() -> int:
-    """Return 1 where a loss curve or a goal is missed."""
+    """Return 1 where the loss curves differ."""
     options = _options()
     if options.side:
         print(json.dumps(_train(options.side, json.loads(Path(options.job).read_text()), Path(options.job).parent)))

@@ -61,6 +61,8 @@ COMMANDS = [
     ["export"],
     ["export", "pairs"],
     ["sql"],
+    ["store"],
+    ["store", "copy"],
     ["where"],
 ]
 HEAVY = ("torch", "vllm", "trl", "transformers", "datasets", "duckdb", "pyarrow", "math_verify", "airflow")

@@ -107,9 +107,8 @@ def test_adaptive_draws_one_by_one_and_tops_up_only_before_the_pit() -> None:
 @pytest.mark.parametrize(("k", "drawn"), [(1, [1]), (2, [1, 1]), (5, [1, 1, 2, 1]), (8, [1, 1, 2, 4])])
 def test_adaptive_doubles_up_to_k_and_confirming_up_to_twice_k(k: int, drawn: list[int]) -> None:
     assert [one.count for one in search(1, good_until(0), k=k, adaptive=True)[1]] == drawn
-    if k > 1:
-        confirmed = search(1, good_until(0), k=k // 2, adaptive=True, confirm=True)[1]
-        assert [one.count for one in confirmed] == (drawn if k % 2 == 0 else [1, 1, 2])
+    confirmed = search(1, good_until(0), k=3, adaptive=True, confirm=True)[1]
+    assert [one.count for one in confirmed] == [1, 1, 1, 1, 2]
 
 
 def test_adaptive_with_one_rollout_draws_one() -> None:

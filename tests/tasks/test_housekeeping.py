@@ -154,10 +154,12 @@ def test_leftovers_go_after_a_day(store: Store) -> None:
         models_dir / ".champion.7.tmp",
         models_dir / "policy.partial" / "x",
         models_dir / "policy.replaced" / "x",
+        models_dir / "policy.fetched" / "x",
+        store.root / ".shared" / "pull-7" / "x",
         models_dir / ".rft.removed" / "x",
     ]
     for path in [*kept, *left]:
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("left", encoding="utf-8")
     assert freed(store)["temporary files"].count == 0
     make_old(store, 90_000)

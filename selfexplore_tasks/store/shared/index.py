@@ -47,6 +47,11 @@ class Index:
             change.set(OWN_NAME, name)
         return name
 
+    def version(self, key: str) -> str | None:
+        """The version that the working copy has of an object; None if it has none."""
+        with closing(self._connect()) as connection:
+            return Changing(connection).version(key)
+
     def versions(self, prefix: str) -> dict[str, str]:
         """The versions of all keys that begin so."""
         with closing(self._connect()) as connection:

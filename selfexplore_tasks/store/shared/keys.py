@@ -47,3 +47,9 @@ def folder_key(relative: PurePath) -> str:
 def is_kept(key: str) -> bool:
     """Whether a key of ``state/`` outlives the rounds of its experiment."""
     return key.removeprefix(STATE).split("/")[0] in ("experiments", "locks")
+
+
+def visible_order(key: str) -> tuple[int, str]:
+    """The order in which files may appear: an experiment's own last, manifests before it, parts first."""
+    folder = key.removeprefix(STATE).split("/")[0]
+    return {"tables": 0, "manifests": 2, "experiments": 3}.get(folder, 1), key

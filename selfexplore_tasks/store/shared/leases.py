@@ -50,6 +50,7 @@ class Leases:
         self._remote = remote
         self._machine = machine
         self._lease_s = lease_seconds()
+        self.renewal_s = self._lease_s / RENEWALS
         self._held: dict[str, Lease] = {}
         self._lock = threading.Lock()
         self._renewing = threading.Lock()
@@ -65,6 +66,11 @@ class Leases:
         folder = f"{LEASES}stages/{slug}/"
         live = [key for key, one in found.items() if key.startswith(folder) and not self._has_expired(one)]
         return sorted(key.removeprefix(folder) for key in live if not self._is_of_this_machine(key))
+
+    @staticmethod
+    def leftovers(slug: str) -> list[str]:
+        """Folders with what killed processes of an experiment left: nobody works by it."""
+        return [f"{LEASES}{kind}/{slug}/" for kind in ("claims", "removed/stages", "removed/locks")]
 
     @contextmanager
     def stage(self, slug: str, name: str, excludes: Callable[[str], bool]) -> Iterator[str | None]:
@@ -137,7 +143,7 @@ class Leases:
             return True
         print(f"waiting for {name}: another machine runs it, or died less than {self._lease_s:.0f} s ago", flush=True)
         while True:
-            time.sleep(min(POLL_S, self._lease_s / RENEWALS))
+            time.sleep(min(POLL_S, self.renewal_s))
             now = self._remote.stat(key)
             if now is None or self._remove_if_dead(key):
                 return True
@@ -188,7 +194,7 @@ class Leases:
 
     def _renew(self) -> None:
         while True:
-            time.sleep(self._lease_s / RENEWALS)
+            time.sleep(self.renewal_s)
             for key in list(self._held):
                 # A store that is away for a while must not end the work; who took over a lease keeps it.
                 with self._renewing, suppress(StoreUnreachable, UserError):

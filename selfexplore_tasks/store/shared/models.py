@@ -41,9 +41,7 @@ def share_model(finished: Path, output_dir: Path, fingerprint: str) -> None:
         shutil.rmtree(finished)
         _download(copy, known["folder"], finished)
         return
-    folder = _fresh(copy, output_dir)
-    files = [path for path in finished.rglob("*") if path.is_file()]
-    in_parallel(lambda path: copy.remote.upload(f"{folder}/{path.relative_to(finished).as_posix()}", path), files)
+    folder = _upload(copy, finished, output_dir)
     if known is not None:  # of another run, e.g. of an older version of the program
         remove_file(pointer)
     write_json(pointer, {"folder": folder, "fingerprint": fingerprint}, once=True)
@@ -54,6 +52,31 @@ def share_model(finished: Path, output_dir: Path, fingerprint: str) -> None:
         _download(copy, won["folder"], finished)
         return
     (finished / CONTENT).write_text(folder, encoding="utf-8")
+
+
+def put_model(source: Path, output_dir: Path, fingerprint: str) -> None:
+    """Give a shared store the model of another store, under the name ``output_dir``, unless it has it already.
+
+    Raises UserError where it has one of another training run.
+    """
+    copy = shared_copy(output_dir)
+    if copy is None:
+        return
+    pointer = _pointer(copy.root, output_dir)
+    if not pointer.exists():
+        folder = _upload(copy, source, output_dir)
+        write_json(pointer, {"folder": folder, "fingerprint": fingerprint}, once=True)
+    known = _read(pointer)
+    if known is not None and known["fingerprint"] != fingerprint:
+        raise UserError(f"{copy.remote.url} has another model {output_dir.relative_to(copy.root / MODELS)}.")
+
+
+def _upload(copy: WorkingCopy, source: Path, output_dir: Path) -> str:
+    """Put the files of a model under a fresh name; returns it."""
+    folder = _fresh(copy, output_dir)
+    files = [path for path in source.rglob("*") if path.is_file()]
+    in_parallel(lambda path: copy.remote.upload(f"{folder}/{path.relative_to(source).as_posix()}", path), files)
+    return folder
 
 
 def model_folder(store: Store, slug: str, model_id: str) -> Path:

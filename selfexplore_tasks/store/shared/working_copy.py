@@ -8,7 +8,16 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from selfexplore_tasks.store.shared.keys import MODELS, STATE, TABLES, folder_key, is_kept, key_of, slug_of
+from selfexplore_tasks.store.shared.keys import (
+    MODELS,
+    STATE,
+    TABLES,
+    folder_key,
+    is_kept,
+    key_of,
+    slug_of,
+    visible_order,
+)
 from selfexplore_tasks.store.shared.leases import Leases
 from selfexplore_tasks.store.shared.local_files import LocalFiles
 from selfexplore_tasks.store.shared.parallel import in_parallel
@@ -67,7 +76,7 @@ class WorkingCopy:
             if slug_of(key) == slug and not is_kept(key):
                 self._files.drop(key, version)
         folders = [f"{TABLES}{table}/experiment={slug}/" for table in _tables()]
-        in_parallel(self._remove_below, [*folders, f"{MODELS}{slug}/"])
+        in_parallel(self._remove_below, [*folders, f"{MODELS}{slug}/", *self.leases.leftovers(slug)])
 
     def begun_rounds(self, slug: str) -> set[int]:
         """The rounds of which any machine has put a part, named by a manifest or not."""
@@ -90,8 +99,8 @@ class WorkingCopy:
 
     def has(self, path: Path) -> bool:
         """Whether a part exists; one that another machine put is fetched."""
-        key = str(key_of(path.relative_to(self.root)))
-        return path.exists() or self._files.fetch(key, self._files.index.versions(key).get(key))
+        key = key_of(path.relative_to(self.root))
+        return path.exists() or (key is not None and self._files.fetch(key, self._files.index.version(key)))
 
     def has_all(self, paths: Iterable[Path]) -> bool:
         """`has` for many parts at once."""
@@ -122,7 +131,7 @@ class WorkingCopy:
     def pull_file(self, path: Path) -> None:
         """Bring one file of the state, or its absence."""
         key = str(key_of(path.relative_to(self.root)))
-        seen = self._files.index.versions(key).get(key)
+        seen = self._files.index.version(key)
         if not self._files.fetch(key, seen) and seen is not None:
             self._files.drop_state(key, seen)
 
@@ -157,13 +166,13 @@ class WorkingCopy:
 
         known = {key: version for key, version in self._files.index.versions(STATE).items() if is_wanted(key)}
         listed = {key: entry for key, entry in self.remote.list(STATE).items() if is_wanted(key)}
-        gone = sorted(known.keys() - listed.keys(), key=_order, reverse=True)
+        gone = sorted(known.keys() - listed.keys(), key=visible_order, reverse=True)
         for key in gone:
             self._files.drop_state(key, known[key])
         changed = {key: entry for key, entry in listed.items() if self._files.is_missing(key, entry, known)}
         with self._files.staged(changed) as staged:
             self._take_parts([path for key, path in staged.items() if key.startswith(f"{STATE}manifests/")])
-            for key in sorted(staged, key=_order):
+            for key in sorted(staged, key=visible_order):
                 self._files.place(key, staged[key], listed[key].version, known.get(key))
 
     def _take_parts(self, manifests: Iterable[Path]) -> None:
@@ -192,9 +201,3 @@ def _tables() -> Iterable[str]:
     from selfexplore_tasks.store.schemas import TABLES as SCHEMAS
 
     return SCHEMAS
-
-
-def _order(key: str) -> tuple[int, str]:
-    """The order in which state may appear: an experiment's file last, manifests before it, records first."""
-    folder = key.removeprefix(STATE).split("/")[0]
-    return {"experiments": 2, "manifests": 1}.get(folder, 0), key

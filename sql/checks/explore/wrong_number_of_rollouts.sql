@@ -1,6 +1,6 @@
 -- Every explored step has the rollouts that the recipe's options ask for. explore.k; with confirm twice as many where
--- none of the first k is correct; with adaptive 1, 2, 4, ... up to so many, until one is correct, and k at least where
--- the pit is the next step. Rollouts drawn elsewhere may be of any number, none of them twice.
+-- none of the first k is correct; with adaptive 1, 2, 4, ... and k, up to so many, until one is correct, unless the
+-- pit is the next step. Rollouts drawn elsewhere may be of any number, none of them twice.
 with steps as (
     select
         rationale_id,
@@ -36,10 +36,10 @@ final as (
         case
             when steps.is_imported then len(steps.rollout_indices)
             when not list_contains(steps.outcomes[1:settings.most], true) then settings.most
-            when settings.is_adaptive
-                then greatest(
-                    if(steps.is_before_pit, settings.k, 1),
-                    least(settings.most, cast(pow(2, ceil(log2(list_position(steps.outcomes, true)))) as integer))
+            when settings.is_adaptive and not steps.is_before_pit
+                then least(
+                    if(list_contains(steps.outcomes[1:settings.k], true), settings.k, settings.most),
+                    cast(pow(2, ceil(log2(list_position(steps.outcomes, true)))) as integer)
                 )
             when list_contains(steps.outcomes[1:settings.k], true) then settings.k
             else settings.most

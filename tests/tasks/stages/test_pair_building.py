@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,18 @@ from hypothesis import strategies as st
 
 from bench_pairs_data import MODEL, SLUG, TIMED, forget_timed, open_store
 from bench_pairs_reference import build, read_problems
+from selfexplore_tasks.recipe_files import change_recipe
 from selfexplore_tasks.stages import problem_workers
+from selfexplore_tasks.stages.names import stages_of
 from selfexplore_tasks.stages.problem_stream import each_problem, whole_problems
 from selfexplore_tasks.stages.problem_workers import worked
 from selfexplore_tasks.stages.registry import run_stage
+from selfexplore_tasks.stages.rft_set import select_correct
 from selfexplore_tasks.store.catalogue import connect
-from selfexplore_tasks.store.experiments import load_experiment
+from selfexplore_tasks.store.experiments import load_experiment, save_experiment
 from selfexplore_tasks.store.home import Store
-from selfexplore_tasks.store.manifests import read_manifest
+from selfexplore_tasks.store.manifests import read_manifest, write_manifest
+from selfexplore_tasks.store.parts import write_part
 from selfexplore_tasks.store.spilling import spilling
 
 PROBLEMS, DRAWN = 90, 24
@@ -58,6 +63,15 @@ def built(store: Store) -> dict[str, pa.Table]:
         [name] = manifest.parts[table]
         tables[table] = pq.ParquetFile(store.table_dir(table, SLUG, 1) / name).read()
     return tables
+
+
+def read_rows(store: Store, sql: str) -> list[dict[str, Any]]:
+    connection = connect(store, [SLUG])
+    try:
+        rows: list[dict[str, Any]] = connection.sql(sql).to_arrow_table().to_pylist()
+    finally:
+        connection.close()
+    return rows
 
 
 def build_all(store: Store) -> dict[str, pa.Table]:
@@ -191,6 +205,68 @@ def test_earlier_rounds_candidates_come_first(store: Store) -> None:
     assert drawn == [(MODEL,)]
 
 
+def accumulating(store: Store, root: Path) -> Store:
+    """A copy as far as rft_set of round 2, of a recipe that accumulates: every text again, in other words."""
+    shutil.copytree(store.root, root)
+    store = Store(root)
+    made = load_experiment(store, SLUG)
+    save_experiment(store, replace(made, recipe=change_recipe(made.recipe, {"rft.data": "accumulated"})))
+    build_all(store)
+    [part] = store.table_dir("rationales", SLUG, 1).glob("*.parquet")
+    drawn = pq.ParquetFile(part).read()
+    for name, other in (("rationale_id", "{}@2"), ("text", "Well, {}")):
+        values = pa.array([other.format(value) for value in drawn[name].to_pylist()])
+        drawn = drawn.set_column(drawn.schema.get_field_index(name), drawn.schema.field(name), values)
+    write_part(store.table_dir("rationales", SLUG, 2) / part.name, drawn, recipe_hash="h", seconds=0.0)
+    sample = read_manifest(store, SLUG, 1, "sample")
+    assert sample is not None
+    for stage in (*stages_of(1), "summarize"):
+        if read_manifest(store, SLUG, 1, stage) is None:
+            write_manifest(store, replace(sample, stage=stage, parts={}))
+    for stage in stages_of(2)[: stages_of(2).index("outcome_pairs")]:
+        if stage not in TIMED:
+            write_manifest(
+                store, replace(sample, round=2, stage=stage, parts=sample.parts if stage == "sample" else {})
+            )
+    return store
+
+
+def test_accumulated_rationales_are_selected_again_and_make_no_pairs(store: Store, tmp_path: Path) -> None:
+    """What round 1 kept, by its ids, then what round 2 drew, in order of drawing; pairs are of round 2 alone."""
+    store = accumulating(store, tmp_path / "store")
+    for stage in TIMED:
+        run_stage(store, SLUG, stage, round_number=2)
+    rows = read_rows(store, "select * from rft_examples where round = 2 and origin = 'sampled'")
+    candidates = read_rows(
+        store,
+        "select problem_id, rationale_id, text from rft_examples where round = 1 and is_kept and origin = 'sampled' "
+        "order by problem_id, rationale_id",
+    )
+    assert candidates
+    candidates += read_rows(
+        store, "select * from int_correct_rationales where round = 2 order by problem_id, sample_index"
+    )
+    by_problem: dict[str, list[dict[str, Any]]] = {}
+    for candidate in candidates:
+        by_problem.setdefault(candidate["problem_id"], []).append(candidate)
+    expected = {}
+    for own in by_problem.values():
+        reasons = select_correct([one["text"] for one in own], load_experiment(store, SLUG).recipe.rft).drop_reasons
+        expected |= {one["rationale_id"]: reason for one, reason in zip(own, reasons, strict=True)}
+    assert {row["rationale_id"]: row["drop_reason"] for row in rows} == expected
+    assert len(rows) == len(candidates)
+    earlier = {row["drop_reason"] for row in rows if not row["rationale_id"].endswith("@2")}
+    assert {None, "duplicate_chain"} <= earlier
+    again, first = (
+        read_rows(store, f"select * from pairs where round = {number} order by pair_id") for number in (2, 1)
+    )
+    assert any(one["is_kept"] for one in again)
+    assert {one["rejected_rationale_id"] for one in again} - {None} == {
+        f"{one['rejected_rationale_id']}@2" for one in first if one["rejected_rationale_id"]
+    }
+    assert all(one["chosen_rationale_id"] is None or one["chosen_rationale_id"].endswith("@2") for one in again)
+
+
 @given(
     st.lists(st.integers(1, 9), max_size=12), st.lists(st.integers(1, 7), min_size=1, max_size=5), st.integers(1, 20)
 )
@@ -210,16 +286,61 @@ def test_no_problem_is_cut(sizes: list[int], cuts: list[int], rows: int) -> None
     assert list(map(len, groups)) == sizes
 
 
-def test_what_exceeds_the_memory_goes_to_disk_and_is_gone_afterwards(store: Store, tmp_path: Path) -> None:
+SORT = "select number, repeat(md5(number::varchar), 20) as text from range(400000) numbers(number) order by text"
+SPILL = f"""
+import duckdb, sys
+from pathlib import Path
+from selfexplore_tasks.store.spilling import spilling
+with spilling(duckdb.connect(":memory:"), Path(sys.argv[1])) as connection:
+    connection.execute("set memory_limit = '160MiB'")
+    connection.execute("set threads = 1")
+    rows = connection.sql({SORT!r}).to_arrow_reader(10_000)
+    rows.read_next_batch()
+    print("spilled", flush=True)
+    sys.stdin.read()
+"""
+
+
+def spilled_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_what_exceeds_the_memory_goes_to_disk_and_is_gone_afterwards(tmp_path: Path) -> None:
     with spilling(duckdb.connect(":memory:"), tmp_path) as connection:
         connection.execute("set memory_limit = '160MiB'")
         connection.execute("set threads = 1")
-        text = "repeat(md5(number::varchar), 20) as text"
-        rows = connection.sql(f"select number, {text} from range(400000) numbers(number) order by text")
         count, spilled = 0, 0
-        for batch in rows.to_arrow_reader(10_000):
+        for batch in connection.sql(SORT).to_arrow_reader(10_000):
             count += batch.num_rows
-            spilled = max(spilled, sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()))
+            spilled = max(spilled, spilled_bytes(tmp_path))
     assert count == 400_000
     assert spilled > 50 * 2**20
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_spilled_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    """And what a live one spilled is not."""
+    command = [sys.executable, "-c", SPILL, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "spilled\n"
+        spilled = spilled_bytes(tmp_path)
+        assert spilled > 50 * 2**20
+        with spilling(duckdb.connect(":memory:"), tmp_path):
+            pass
+        assert spilled_bytes(tmp_path) == spilled
+        process.kill()
+    assert spilled_bytes(tmp_path) == spilled
+    with spilling(duckdb.connect(":memory:"), tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("own", "limit", "threads"), [("16GiB", "1.0 GiB", 4), ("700MiB", "700.0 MiB", 4), ("300MiB", "300.0 MiB", 2)]
+)
+def test_a_small_machine_keeps_its_own_bound(own: str, limit: str, threads: int, tmp_path: Path) -> None:
+    """And a thread gets what it needs: with four of them, 300 MiB are too few."""
+    with spilling(duckdb.connect(":memory:", config={"memory_limit": own, "threads": 4}), tmp_path) as connection:
+        found = connection.sql("select current_setting('memory_limit'), current_setting('threads')").fetchall()
+    assert found == [(limit, threads)]

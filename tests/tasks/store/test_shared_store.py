@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,17 +24,18 @@ from selfexplore_tasks.stages.redo import acknowledge, redo_if_cleared, redo_sta
 from selfexplore_tasks.store import control
 from selfexplore_tasks.store.champions import champion_history
 from selfexplore_tasks.store.experiments import delete_experiment, experiment_names
-from selfexplore_tasks.store.files import write_json, write_text
+from selfexplore_tasks.store.files import write_atomically, write_json, write_text
 from selfexplore_tasks.store.forks import fork_experiment
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.store.locks import chunk_claim, exclusive_lock, live_stages, stage_lock
 from selfexplore_tasks.store.manifests import Manifest, read_manifest, read_manifests, write_manifest
 from selfexplore_tasks.store.parts import have_parts, is_done, to_table, write_part
+from selfexplore_tasks.store.schemas import TABLES
 from selfexplore_tasks.store.shared import shared_copy
-from selfexplore_tasks.store.shared.models import has_model, model_folder, share_model
-from selfexplore_tasks.store.shared.remote import StoreUnreachable
+from selfexplore_tasks.store.shared.models import has_model, model_folder, put_model, share_model
+from selfexplore_tasks.store.shared.remote import Entry, StoreUnreachable
 
-LEASE_S = 2.0
+LEASE_S = 3.0
 Machine = Callable[[str], Store]
 
 
@@ -212,6 +214,52 @@ def test_a_model_is_used_by_the_machine_that_did_not_train_it(machine: Machine) 
     assert (model_folder(here, SLUG, "1/rft") / "model.safetensors").read_bytes() == b"three"
 
 
+def copy_store(source: Path, target: str, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "selfexplore_tasks", "store", "copy", str(source), target, *more]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_a_store_in_a_folder_is_brought_to_the_bucket(machine: Machine, url: str, tmp_path: Path) -> None:
+    hand = HandRounds.begin(Store(tmp_path / "folder"))
+    hand.round(1, {})
+    for model in ("0/sft", "1/rft"):
+        _train(hand.store.model_dir(SLUG, model), b"weights", "f")
+    there = machine("there")
+    # Cut off: some of it is there, and nobody sees the experiment.
+    model = hand.store.model_dir(SLUG, "1/rft")
+    put_model(model, there.model_dir(SLUG, "1/rft"), "None")
+    part = next((hand.store.root / "tables" / "evaluations").rglob("*.parquet")).relative_to(hand.store.root)
+    write_atomically(there.root / part, lambda temporary: shutil.copyfile(hand.store.root / part, temporary))
+    os.environ["SELFEXPLORE_CACHE"] += "-copying"
+    done = copy_store(hand.store.root, url)
+    assert (done.returncode, done.stderr) == (0, "") and "3 models" in done.stdout
+    reader = machine("reader")
+    assert read_manifests(reader, SLUG) == read_manifests(hand.store, SLUG)
+    for table in TABLES:
+        assert HandRoundsView(reader).rows(f"from {table} order by all") == hand.rows(f"from {table} order by all")
+    assert (model_folder(reader, SLUG, "1/rft") / "model.safetensors").read_bytes() == b"weights"
+    again = copy_store(hand.store.root, url, "--experiment", SLUG)
+    assert (again.returncode, again.stdout) == (0, done.stdout)
+    # The rounds go on there, as they would have here.
+    HandRoundsView(reader).finish(1)
+    hand.finish(1)
+    other = copy_store(hand.store.root, url)
+    assert other.returncode == 2 and "with other content" in other.stderr and other.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "told"),
+    [
+        ("folder", "other", "copied from a folder to s3://"),
+        ("nothing", "s3://bucket/x", "no experiment in"),
+    ],
+)
+def test_what_cannot_be_copied_is_told(machine: Machine, tmp_path: Path, source: str, target: str, told: str) -> None:
+    HandRounds.begin(Store(tmp_path / "folder"))
+    done = copy_store(tmp_path / source, target if "://" in target else str(tmp_path / target))
+    assert done.returncode == 2 and told in done.stderr and done.stderr.count("\n") == 1
+
+
 def test_a_file_larger_than_one_request_is_put_once(machine: Machine, tmp_path: Path) -> None:
     copies = [shared_copy(machine(name).root) for name in ("a", "b")]
     versions = []
@@ -301,6 +349,103 @@ def test_what_a_killed_machine_held_becomes_free(machine: Machine, tmp_path: Pat
         assert claimed
 
 
+def test_a_dead_ones_lock_is_taken_over_once(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick, slow = (shared_copy(machine(name).root) for name in ("a", "b"))
+    assert quick is not None and slow is not None
+    quick.remote.write("leases/locks/hand/redo", json.dumps({"token": "t", "machine": "dead"}).encode())
+    time.sleep(1.5 * LEASE_S)
+    stat, held = slow.remote.stat, ExitStack()
+
+    def stat_and_fall_behind(key: str) -> Entry | None:
+        """What was found is old when it is acted upon: the other machine took the lock meanwhile."""
+        monkeypatch.undo()
+        found = stat(key)
+        held.enter_context(quick.leases.exclusive(SLUG, "redo"))
+        return found
+
+    monkeypatch.setattr(slow.remote, "stat", stat_and_fall_behind)
+    got = threading.Event()
+
+    def work() -> None:
+        with slow.leases.exclusive(SLUG, "redo"):
+            got.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert not got.wait(LEASE_S / 2)
+    held.close()
+    thread.join()
+    assert got.is_set()
+
+
+def test_of_two_stages_that_begin_at_once_not_both_go_on(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = (shared_copy(machine(name).root) for name in ("a", "b"))
+    assert here is not None and there is not None
+    found, held = here.remote.list, ExitStack()
+
+    def list_and_fall_behind(folder: str, prefix: str = "") -> dict[str, Entry]:
+        monkeypatch.undo()
+        listed = found(folder, prefix)
+        assert held.enter_context(there.leases.stage(SLUG, "001-redo-0", lambda other: "sample" in other)) is None
+        return listed
+
+    monkeypatch.setattr(here.remote, "list", list_and_fall_behind)
+    with held, here.leases.stage(SLUG, "001-sample-0", lambda other: "redo" in other) as other:
+        assert other == "001-redo-0"
+
+
+def test_a_claim_whose_answer_was_lost_is_the_stages_own(machine: Machine) -> None:
+    copy = shared_copy(machine("a").root)
+    assert copy is not None
+    with (
+        copy.leases.stage(SLUG, "001-sample-0", lambda _: False),
+        copy.leases.claim(SLUG, "1-part") as first,
+        # The object is there, and a process that was not told so asks again.
+        copy.leases.claim(SLUG, "1-part") as again,
+    ):
+        assert first and again
+
+
+def test_what_this_machine_left_is_not_at_work(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFEXPLORE_LEASE_S", "600")
+    other, store = machine("b"), machine("a")
+    with subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "True\n"
+        assert live_stages(store, SLUG) == live_stages(other, SLUG) == ["001-sample-0"]
+        holder.kill()
+        holder.wait()
+    assert live_stages(store, SLUG) == []
+    with stage_lock(store, SLUG, round_number=1, stage="rft", shard=0):
+        assert live_stages(machine("c"), SLUG) == ["001-rft-0"]
+
+
+LONG_STAGE = """
+import time
+from selfexplore_tasks.stages import gate
+from selfexplore_tasks.stages.registry import run_stage
+from selfexplore_tasks.store.home import Store
+
+def run(context):
+    print("begun", flush=True)
+    time.sleep(600)
+
+gate.run = run
+run_stage(Store.opened(), "hand", "gate", round_number=1)
+"""
+
+
+def test_a_stage_on_another_machine_ends_when_the_experiment_is_cancelled(machine: Machine, tmp_path: Path) -> None:
+    hand = HandRounds.begin(machine("a"))
+    hand.round(1, {})
+    environment = {**os.environ, "SELFEXPLORE_CACHE": str(tmp_path / "b")}
+    command = [sys.executable, "-c", LONG_STAGE]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as stage:
+        assert stage.stdout is not None and stage.stdout.readline() == "begun\n"
+        control.cancel(hand.store, SLUG, who="ada", why="")
+        said, _ = stage.communicate(timeout=120)
+    assert stage.returncode == 2 and said.startswith("error: Experiment 'hand' was cancelled by ada")
+
+
 def test_the_hand_on_the_wheel_reaches_the_other_machine(machine: Machine) -> None:
     hand = HandRounds.begin(machine("a"))
     there = machine("b")
@@ -361,6 +506,16 @@ def test_nothing_of_a_file_is_here_that_is_not_there(machine: Machine, server: S
         server.resume()
     assert not list((store.root / "tables").rglob("*"))[3:]
     assert is_done(put_chunk(store, 1, "x"), recipe_hash="h")
+
+
+def test_an_empty_secret_file_leaves_it_to_the_usual_credentials(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = tmp_path / "s3_access_key"
+    empty.touch()
+    for name in ("AWS_ACCESS_KEY_ID_FILE", "AWS_SECRET_ACCESS_KEY_FILE"):
+        monkeypatch.setenv(name, str(empty))
+    assert experiment_names(machine("a")) == []
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
 def test_a_file_is_on_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.json"
     synced: list[tuple[str, bool]] = []
-    monkeypatch.setattr(files, "_sync", lambda target: synced.append((target.name, path.exists())))
+    monkeypatch.setattr(files, "sync", lambda target: synced.append((target.name, path.exists())))
     write_json(path, {})
     assert [exists for _, exists in synced] == [False, True]
     assert synced[1][0] == tmp_path.name

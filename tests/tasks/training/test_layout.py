@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from selfexplore_tasks.cli import main
 from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.failures import ExitCode
 from selfexplore_tasks.recipe import Accelerate, Dpo
 from selfexplore_tasks.recipe_files import load_recipe
 from selfexplore_tasks.store.experiments import load_experiment, open_experiment
@@ -94,9 +98,9 @@ BATCHES = {"rft.batch_size": 8, "rft.micro_batch_size": 4, "dpo.batch_size": 12,
     ],
 )
 def test_a_wrong_section_is_refused_before_any_work(
-    config: str, processes: int | None, sentence: str, tmp_path: Path
+    config: str, processes: int | None, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of a new experiment and of one that is there: the section may change between rounds."""
+    """By `recipe check`; of a new experiment and of one that is there: the section may change between rounds."""
     store = Store(tmp_path)
     wrong = {"accelerate.config": config, "accelerate.processes": processes}
     with pytest.raises(UserError, match=sentence):
@@ -106,6 +110,11 @@ def test_a_wrong_section_is_refused_before_any_work(
     with pytest.raises(UserError, match=sentence):
         open_experiment(store, "old", None, wrong)
     assert load_experiment(store, "old") == made
+    changes = [
+        f"--set={name}={json.dumps(value)}" for name, value in {**BATCHES, **wrong, "sft.batch_size": 64}.items()
+    ]
+    assert main(["recipe", "check", "arithmetic-tiny", *changes]) == ExitCode.USER_ERROR
+    assert re.search(sentence, capsys.readouterr().err)
 
 
 def test_a_wrong_file_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
