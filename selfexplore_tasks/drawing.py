@@ -56,10 +56,11 @@ class Done(NamedTuple, Generic[Result]):
 
 @dataclass(eq=False)
 class _Order(Generic[Result]):
-    """A request in the making, or made: ``places`` of the jobs that wait for it."""
+    """A request in the making, or made: ``places`` of the jobs that wait for it, ``ticket`` once it is submitted."""
 
     group: _Group[Result]
     ask: Ask
+    ticket: int = -1
     places: list[int] = field(default_factory=list)
     found: dict[int, Drawn] = field(default_factory=dict)
 
@@ -78,7 +79,7 @@ class _Group(Generic[Result]):
     number: int
     jobs: Sequence[Job[Result]]
     answers: dict[int, list[Drawn] | None]
-    orders: dict[GenerationRequest, _Order[Result]] = field(default_factory=dict)
+    orders: dict[Ask, _Order[Result]] = field(default_factory=dict)
     in_the_making: int = 0
 
 
@@ -101,7 +102,7 @@ class Drawing(Generic[Result]):
         self._engine = engine
         self._grading: GradingThread[_Text[Result]] = GradingThread(grader)
         self._on_drawn = on_drawn
-        self._orders: dict[int, _Order[Result]] = {}  # by the engine's ticket
+        self._orders: dict[int, _Order[Result]] = {}  # those in the making, by the engine's ticket
         self._undrawn = 0
         self._done: list[Done[Result]] = []
 
@@ -152,6 +153,7 @@ class Drawing(Generic[Result]):
 
     def _answer(self, order: _Order[Result]) -> None:
         """Answer the jobs that wait for a request; they go on now, or with the rest of their group."""
+        del self._orders[order.ticket]
         group = order.group
         group.answers |= dict.fromkeys(order.places, order.answer())
         group.in_the_making -= 1
@@ -171,9 +173,9 @@ class Drawing(Generic[Result]):
             except StopIteration as end:
                 self._done.append(Done(group.number, place, end.value))
                 continue
-            order = group.orders.get(ask.request)
+            order = group.orders.get(ask)
             if order is None:
-                order = group.orders[ask.request] = _Order(group, ask)
+                order = group.orders[ask] = _Order(group, ask)
                 fresh.append(order)
             if order.is_made:
                 ready.append((place, order.answer()))
@@ -184,7 +186,9 @@ class Drawing(Generic[Result]):
 
     def _submit(self, group: _Group[Result], fresh: Sequence[_Order[Result]]) -> None:
         requests = [order.ask.request for order in fresh]
-        self._orders |= dict(zip(self._engine.submit(requests), fresh, strict=True))
+        for ticket, order in zip(self._engine.submit(requests), fresh, strict=True):
+            order.ticket = ticket
+            self._orders[ticket] = order
         group.in_the_making += len(fresh)
         self._undrawn += sum(request.n for request in requests)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
@@ -57,8 +58,10 @@ class GradingThread(Generic[Key]):
     def close(self) -> None:
         """End the thread; texts that wait are not graded."""
         if self._thread is not None:
-            while not self._asked.empty():
-                self._asked.get()
+            # The thread takes from here too: never wait for what it may have taken.
+            with suppress(Empty):
+                while True:
+                    self._asked.get_nowait()
             self._asked.put(None)
             self._thread.join(CLOSE_S)
 

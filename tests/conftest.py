@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from selfexplore_tasks.stages.names import ROUND_STAGES, stages_of
@@ -21,6 +23,16 @@ CORPUS = (
     "Each box holds 6 pens, so 7 * 6 = 42 pens.\nHalf of them are blue: 42 / 2 = 21 pens.\nThe answer is 21\n",
     "A farmer has 93 hens and buys 5 more: 93 + 5 = 98 hens.\nHow many hens does the farmer have?\nThe answer is 98\n",
 )
+
+# moto's server brings Flask. Airflow's API would import it here, and vLLM trips over its proxies in loaded modules.
+sys.modules["flask"] = None  # type: ignore[assignment]
+
+
+@pytest.fixture
+def left_over() -> Callable[[], set[psutil.Process]]:
+    """Returns the processes that the test has started and that still run; services of fixtures are none of them."""
+    before = set(psutil.Process().children())
+    return lambda: set(psutil.Process().children()) - before
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,9 @@ from selfexplore_tasks.store.parts import have_parts, is_done, read_stamps, to_t
 if TYPE_CHECKING:
     from selfexplore_tasks.engines.protocol import Engine
 
+MOST_OPEN = 256
+"""Chunks begun, and chunks that wait to be written, at most: each holds the open file of its claim, and its rows."""
+
 Rows = list[dict[str, Any]]
 Item = TypeVar("Item")
 
@@ -63,8 +66,11 @@ class _Writer:
         self._writing.append((chunk, self._thread.submit(self._write, chunk, seconds)))
 
     def settle(self, *, wait: bool = False) -> None:
-        """Release the claims of what is written, with ``wait`` of everything; raises what writing raised."""
-        while self._writing and (wait or self._writing[0][1].done()):
+        """Release the claims of what is written, with ``wait`` of everything; raises what writing raised.
+
+        Waits where drawing is faster than writing: a part of a shared store is there before the next one is sent.
+        """
+        while self._writing and (wait or len(self._writing) > MOST_OPEN or self._writing[0][1].done()):
             chunk, written = self._writing.popleft()
             with chunk.claim:
                 written.result()
@@ -101,12 +107,15 @@ def draw_chunks(
     ``job`` turns one item into rows of ``table``. Progress counts ``unit``: the items, or with ``draws_per_item`` what
     is drawn for them.
     """
-    chunks = [
-        _Chunk(number, items[start : start + chunk_size], context.part_path(table, first_chunk + number))
-        for number, start in enumerate(range(0, len(items), chunk_size))
-    ]
+    starts = range(0, len(items), chunk_size)
+    paths = [context.part_path(table, first_chunk + number) for number in range(len(starts))]
     units = draws_per_item or 1
-    left = deque(chunk for chunk in chunks if not is_done(chunk.path, recipe_hash=context.recipe_hash))
+    # Nothing else holds a chunk: its rows are freed when it is written.
+    left = deque(
+        _Chunk(number, items[start : start + chunk_size], path)
+        for number, (start, path) in enumerate(zip(starts, paths, strict=True))
+        if not is_done(path, recipe_hash=context.recipe_hash)
+    )
     already = units * (len(items) - sum(len(chunk.items) for chunk in left))
     with ExitStack() as stack:
         progress = stack.enter_context(Progress(label, len(items) * units, unit, already))
@@ -131,7 +140,7 @@ def draw_chunks(
                     progress.advance(1)
             writer.settle()
         writer.settle(wait=True)
-    return [chunk.path for chunk in chunks]
+    return paths
 
 
 def _release(begun: Mapping[int, _Chunk[Any]]) -> None:
@@ -142,7 +151,7 @@ def _release(begun: Mapping[int, _Chunk[Any]]) -> None:
 
 def _share(context: StageContext, open_chunks: int) -> int:
     """How many chunks a shard may have begun: not those that the other shards need."""
-    return math.ceil(open_chunks / context.shard_count)
+    return min(MOST_OPEN, math.ceil(open_chunks / context.shard_count))
 
 
 def _take(context: StageContext, chunk: _Chunk[Any]) -> bool:

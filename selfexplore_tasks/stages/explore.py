@@ -82,11 +82,12 @@ def _cost_notes(paths: Sequence[Path], limit: int) -> dict[str, Any]:
     """For the manifest, and printed: how many rollouts were cut off at ``limit`` tokens, and how many draws shared."""
     if not have_parts(paths):
         return {}
-    columns = [*DRAW_KEY, "finish_reason"]
-    parts = [pq.read_table(path, columns=columns) for path in paths]
-    rows = sum(part.num_rows for part in parts)
-    draws = sum(part.group_by(list(DRAW_KEY)).aggregate([]).num_rows for part in parts)
-    cut_off = sum(part["finish_reason"].to_pylist().count("length") for part in parts)
+    rows = draws = cut_off = 0
+    for path in paths:
+        part = pq.read_table(path, columns=[*DRAW_KEY, "finish_reason"])
+        rows += part.num_rows
+        draws += part.group_by(list(DRAW_KEY)).aggregate([]).num_rows
+        cut_off += part["finish_reason"].to_pylist().count("length")
     share = cut_off / rows if rows else 0.0
     print(f"explore: {draws:,} draws for {rows:,} rollouts, {share:.1%} cut off at {limit} tokens", flush=True)
     return {"max_new_tokens": limit, "cut_off_share": round(share, 4), "draws": draws}

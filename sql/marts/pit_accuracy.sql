@@ -10,14 +10,13 @@
 -- k: rollouts per step as the recipe says; null for imported rollouts
 -- explorer_id: the model that drew the rollouts
 -- explorer_accuracy: its accuracy on dev
--- token_count: tokens drawn in the round (rationales with the same first steps share draws), in totals only
+-- token_count: tokens that exploring drew (rationales with the same first steps share draws), in totals only
 with explorers as (
     select
         experiment,
         round,
-        any_value(model_id) as explorer_id,
-        sum(token_count) as token_count
-    from int_draws
+        any_value(model_id) as explorer_id
+    from rollouts
     group by experiment, round
 ),
 
@@ -55,7 +54,8 @@ final as (
         end as k,
         explorers.explorer_id,
         scores.accuracy as explorer_accuracy,
-        case when tallies.is_total then explorers.token_count end as token_count
+        -- Of imported rollouts it is not known.
+        case when tallies.is_total then nullif(explored.token_count, 0) end as token_count
     from tallies
     inner join experiments on tallies.experiment = experiments.experiment
     left join stages as explored

@@ -9,16 +9,6 @@ with by_rationale as (
         count_if(is_correct) as pass_count
     from rollouts
     group by experiment, round, model_id, rationale_id
-),
-
-costs as (
-    select
-        experiment,
-        round,
-        model_id,
-        sum(token_count) as token_count
-    from int_draws
-    group by experiment, round, model_id
 )
 
 select
@@ -29,12 +19,13 @@ select
     sum(by_rationale.draw_count) as rollout_count,
     round(100 * sum(by_rationale.pass_count) / sum(by_rationale.draw_count), 1) as rollouts_right_percent,
     round(100 * count_if(by_rationale.pass_count > 0) / count(*), 1) as rationales_recovered_percent,
-    any_value(costs.token_count) as token_count
+    -- Rationales with the same first steps share rollouts: the manifest counts their tokens once.
+    any_value(nullif(stages.token_count, 0)) as token_count
 from by_rationale
-inner join costs
+left join stages
     on
-        by_rationale.experiment = costs.experiment
-        and by_rationale.round = costs.round
-        and by_rationale.model_id = costs.model_id
+        by_rationale.experiment = stages.experiment
+        and by_rationale.round = stages.round
+        and stages.stage = 'explore'
 group by by_rationale.experiment, by_rationale.round, by_rationale.model_id
 order by by_rationale.experiment, by_rationale.round, by_rationale.model_id

@@ -86,7 +86,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path, round_r
         patch.setenv("AIRFLOW_CONN_HUB", json.dumps({"conn_type": "generic", "password": TOKEN}))
         patch.setenv("HF_ENDPOINT", hub.endpoint)
         patch.setenv("HF_HUB_DISABLE_XET", "1")
-        for name in ("HF_TOKEN", "HUGGINGFACE_TOKEN"):
+        for name in ("HF_TOKEN", "HUGGINGFACE_TOKEN", "HF_HUB_OFFLINE"):
             patch.delenv(name, raising=False)
         patch.setenv("SELFEXPLORE_ALERT_HTTP_CONN", "hook")
         hook = {"conn_type": "http", "host": f"http://127.0.0.1:{server.server_port}"}

@@ -139,6 +139,10 @@ class HandStore:
         path = self.store.table_dir(table, "hand", round_number) / part_name(stage, 0)
         content: pa.Table = to_table(table, [{**DEFAULTS.get(table, {}), **row} for row in rows])
         write_part(path, content, recipe_hash=self.experiment.recipe_hash, seconds=0.0)
+        self.stage(stage, round_number=round_number, parts={table: [path.name]})
+
+    def stage(self, stage: str, *, round_number: int = 1, **content: Any) -> None:
+        """Commit a stage's manifest."""
         manifest = Manifest(
             experiment="hand",
             round=round_number,
@@ -148,7 +152,7 @@ class HandStore:
             started_at="2026-01-01T00:00:00",
             finished_at="2026-01-01T00:00:01",
             seconds=1.0,
-            parts={table: [path.name]},
+            **content,
         )
         write_manifest(self.store, manifest)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 
 import pytest
 
 from scripted_engine import ScriptedEngine
 from selfexplore_tasks.drawing import Ask, Drawing, Job, run_jobs
-from selfexplore_tasks.engines.protocol import GenerationRequest
+from selfexplore_tasks.engines.protocol import Completion, GenerationRequest
 from selfexplore_tasks.grading import Grader
 
 HIT, MISS = "The answer is 23", "The answer is 9"
@@ -82,6 +84,33 @@ def test_equal_asks_of_a_group_are_drawn_once(grader: Grader) -> None:
     }
     assert seeds(engine) == [[1, 2], [1]]
     assert sum(drawn) == 6
+
+
+def test_the_same_request_for_another_answer_is_another_ask(grader: Grader) -> None:
+    def is_right(gold: str) -> Job[bool]:
+        ((_, grade),) = yield ask(1)._replace(gold_answer=gold)
+        return grade.is_correct_strict
+
+    engine = ScriptedEngine([[HIT]])
+    assert run_jobs(engine, grader, [is_right("23"), is_right("9")]) == [True, False]
+
+
+@pytest.mark.parametrize("is_continuous", [False, True])
+def test_a_group_that_has_ended_is_forgotten(grader: Grader, is_continuous: bool) -> None:
+    """A stage draws millions of texts. (The grading thread holds the last ones until the next come.)"""
+    drawn: list[weakref.ref[Completion]] = []
+
+    def take(seed: int) -> Job[None]:
+        drawn.extend(weakref.ref(one.completion) for one in (yield ask(seed)))
+
+    engine = ScriptedEngine([[HIT]] * 3, is_continuous=is_continuous)
+    with Drawing[None](engine, grader) as drawing:
+        for group in range(3):
+            drawing.start(group, [take(group)])
+            while not drawing.advance():
+                pass
+        gc.collect()
+        assert [one() for one in drawn[:2]] == [None, None]
 
 
 def test_a_draw_that_is_asked_for_again_is_answered_at_once(grader: Grader) -> None:

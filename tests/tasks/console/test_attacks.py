@@ -378,7 +378,7 @@ def test_what_takes_too_much_is_bounded(name: str, arena: Arena) -> None:
 @pytest.mark.parametrize("name", HARMLESS)
 def test_what_may_run_tells_nothing_of_other_experiments_or_files(name: str, arena: Arena) -> None:
     before = arena.fingerprints()
-    answer = ask(arena, HARMLESS[name])
+    answer = ask(arena, HARMLESS[name], Limits())
     assert SECRET not in answer
     assert "part-prepare" not in answer
     assert arena.fingerprints() == before

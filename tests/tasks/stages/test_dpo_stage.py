@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from selfexplore_tasks.errors import UserError
@@ -65,14 +64,16 @@ def test_a_fatal_alarm_commits_nothing_however_often_it_is_tried(store_before: C
 
 
 @pytest.mark.slow
-def test_two_processes_commit_one_policy(finished_store: Store, store_before: Callable[[str], Store]) -> None:
+def test_two_processes_commit_one_policy(
+    left_over: Any, finished_store: Store, store_before: Callable[[str], Store]
+) -> None:
     """The stage's own process counts steps, watches alarms and commits; those it starts only train."""
     processes = {"config": "ddp", "processes": 2}
     store = store_before("dpo")
     shutil.rmtree(_policy(store))
     with pytest.raises(UserError, match=r"dpo ended by an alarm .* few_steps"):
         dpo.run(_context(store, accelerate=processes, alarms={"min_steps": 1000, "fatal": ("few_steps",)}))
-    assert not psutil.Process().children(recursive=True)
+    assert not left_over()
     shared = dpo.run(_context(store, accelerate=processes))
     alone = read_manifest(finished_store, EXPERIMENT, 1, "dpo")
     assert alone is not None

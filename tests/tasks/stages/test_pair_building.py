@@ -111,7 +111,9 @@ def test_the_selection_is_the_same_made_or_taken_from_the_rft_set(
     assert made["pairs"].equals(taken["pairs"])
 
 
-def test_neither_processes_nor_tables_change_a_row(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neither_processes_nor_tables_change_a_row(
+    left_over: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     alone = build_all(store)
     forget_timed(store)
@@ -121,7 +123,7 @@ def test_neither_processes_nor_tables_change_a_row(store: Store, monkeypatch: py
     spread = build_all(store)
     for table, rows in alone.items():
         assert spread[table].equals(rows), table
-    assert not psutil.Process().children(recursive=True)
+    assert not left_over()
 
 
 def test_a_killed_stage_leaves_nothing_and_is_done_again(store: Store) -> None:
@@ -156,17 +158,19 @@ def _start(store: Store, stage: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
 
 
-def test_a_worker_that_ends_ends_the_stage(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_ends_ends_the_stage(left_over: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A table that the stage cannot work on: the worker's error is the stage's, and no process is left."""
     monkeypatch.setattr(problem_workers, "ALONE", 0)
     recipe = load_experiment(store, SLUG).recipe
     bad = pa.table({"problem_id": ["a", "b"]})
     with pytest.raises(ChildProcessError, match="exit code 1 before its work was done"):
         list(worked("rft_set", recipe, iter([bad] * 20), 2))
-    assert not psutil.Process().children(recursive=True)
+    assert not left_over()
 
 
-def test_what_nobody_wants_any_more_is_not_worked_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_nobody_wants_any_more_is_not_worked_on(
+    left_over: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Tables are read as they are needed, and the processes end with the reader."""
     monkeypatch.setattr(problem_workers, "ALONE", 0)
     read = 0
@@ -181,7 +185,7 @@ def test_what_nobody_wants_any_more_is_not_worked_on(store: Store, monkeypatch: 
     assert [next(rows)["problem_id"][0].as_py() for _ in range(3)] == ["p0", "p1", "p2"]
     rows.close()  # type: ignore[attr-defined]
     assert read < 20
-    assert not psutil.Process().children(recursive=True)
+    assert not left_over()
 
 
 def test_earlier_rounds_candidates_come_first(store: Store) -> None:

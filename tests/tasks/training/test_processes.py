@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -58,7 +59,7 @@ def _assert_same(one: TrainingResult, two: TrainingResult, folders: tuple[Path, 
 
 
 def test_two_processes_make_the_model_of_one(
-    tiny_model_dir: Path, tmp_path: Path, pairs: list[PreferenceExample], dpo_settings: Dpo
+    left_over: Any, tiny_model_dir: Path, tmp_path: Path, pairs: list[PreferenceExample], dpo_settings: Dpo
 ) -> None:
     """Twenty-one pairs: the last batch has two, and one of four micro-batches of it is empty."""
     settings = dpo_settings.model_copy(update={"micro_batch_size": 2})
@@ -70,7 +71,7 @@ def test_two_processes_make_the_model_of_one(
     _assert_same(one, two, (tmp_path / "one", tmp_path / "two"), 1e-4)
     assert steps == [1, 2, 3, 4, 5, 6]
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("two")] == ["two"]
-    assert not psutil.Process().children(recursive=True)
+    assert not left_over()
 
 
 @pytest.mark.slow
@@ -119,7 +120,12 @@ def test_sharded_weights_are_saved_whole(
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", [DDP, FSDP2], ids=["ddp", "fsdp2"])
 def test_a_killed_process_ends_all_and_a_retry_goes_on(
-    layout: Layout, tiny_model_dir: Path, tmp_path: Path, pairs: list[PreferenceExample], dpo_settings: Dpo
+    left_over: Any,
+    layout: Layout,
+    tiny_model_dir: Path,
+    tmp_path: Path,
+    pairs: list[PreferenceExample],
+    dpo_settings: Dpo,
 ) -> None:
     settings = dpo_settings.model_copy(update={"micro_batch_size": 4})
 
@@ -129,7 +135,7 @@ def test_a_killed_process_ends_all_and_a_retry_goes_on(
 
     with pytest.raises(RuntimeError, match=r"exit code 1|a training process failed"):
         _dpo(tiny_model_dir, tmp_path / "two", pairs, settings, layout, kill_second)
-    assert not psutil.Process().children(recursive=True)
+    assert not left_over()
     assert not (tmp_path / "two").exists()
     steps: list[int] = []
     two = _dpo(tiny_model_dir, tmp_path / "two", pairs, settings, layout, lambda step, *_: steps.append(step))
@@ -141,6 +147,7 @@ def test_a_killed_process_ends_all_and_a_retry_goes_on(
 STAGE = """
 import pickle, sys
 from pathlib import Path
+from typing import Any
 from selfexplore_tasks.training.dpo import train_dpo
 train_dpo(**pickle.loads(Path(sys.argv[1]).read_bytes()), on_progress=lambda step, *_: print(step, flush=True))
 """

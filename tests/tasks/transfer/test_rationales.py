@@ -227,9 +227,9 @@ import os, signal, sys
 from selfexplore_tasks.cli import main
 from selfexplore_tasks.stages import context
 prepared = context.write_manifest
-def die(store, manifest):
+def die(store, manifest, **how):
     if manifest.stage == "prepare":
-        return prepared(store, manifest)
+        return prepared(store, manifest, **how)
     os.kill(os.getpid(), signal.SIGKILL)
 context.write_manifest = die
 main(sys.argv[1:])
