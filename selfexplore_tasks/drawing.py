@@ -112,9 +112,11 @@ class Drawing(Generic[Result]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._undrawn:
-            self._engine.abandon()
-        self._grading.close()
+        try:
+            if self._undrawn:
+                self._engine.abandon()
+        finally:
+            self._grading.close()
 
     @property
     def is_low(self) -> bool:

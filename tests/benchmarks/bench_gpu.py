@@ -143,7 +143,11 @@ def _row(what: str, size: str, ours: str, *, is_met: bool | None = None) -> Row:
 
 
 def _run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    command = [sys.executable, *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, "", f"ended after {TIMEOUT_S} s")
 
 
 def _last(text: str) -> str:
