@@ -57,9 +57,9 @@ class Program:
 
 PROGRAMS = (
     Program("pairs", 9 * 60, "--sizes 0.02 --source arithmetic --reference-problems 50"),
-    Program("explore", 4 * 60, "--sizes 1"),
-    Program("sampling", 4 * 60, "--sizes 1 --models tiny --repeats 1"),
-    Program("training", 6 * 60, "--models arithmetic-tiny --sizes 1 --pairs 32"),
+    Program("explore", 5 * 60, "--sizes 1"),
+    Program("sampling", 7 * 60, "--sizes 1 --models tiny --repeats 1", sizes=("1", "2")),
+    Program("training", 7 * 60, "--models arithmetic-tiny --sizes 1 --pairs 32", sizes=("1", "2")),
     Program("rounds", 6 * 60, "--sizes 1 --quick", sizes=("1", "4")),
     Program("gpu", 10),
 )
