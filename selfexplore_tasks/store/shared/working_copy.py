@@ -75,13 +75,11 @@ class WorkingCopy:
         for key, version in self._files.index.versions(STATE).items():
             if slug_of(key) == slug and not is_kept(key):
                 self._files.drop(key, version)
-        folders = [f"{TABLES}{table}/experiment={slug}/" for table in _tables()]
-        in_parallel(self._remove_below, [*folders, f"{MODELS}{slug}/", *self.leases.leftovers(slug)])
+        in_parallel(self._remove_below, [*_table_folders(slug), f"{MODELS}{slug}/", *self.leases.leftovers(slug)])
 
     def begun_rounds(self, slug: str) -> set[int]:
         """The rounds of which any machine has put a part, named by a manifest or not."""
-        folders = [f"{TABLES}{table}/experiment={slug}/" for table in _tables()]
-        keys = [key for found in in_parallel(self.remote.list, folders) for key in found]
+        keys = [key for found in in_parallel(self.remote.list, _table_folders(slug)) for key in found]
         return {int(key.split("/round=")[1].split("/")[0]) for key in keys}
 
     def share(self, source: Path, target: Path) -> None:
@@ -151,7 +149,7 @@ class WorkingCopy:
 
     def _parts(self, slug: str, round_number: int, stage: str) -> tuple[dict[str, str], dict[str, Entry]]:
         """The parts of a stage: versions of those that are here, and those that are there."""
-        folders = [f"{TABLES}{table}/experiment={slug}/round={round_number:03d}" for table in _tables()]
+        folders = [f"{folder}round={round_number:03d}" for folder in _table_folders(slug)]
         known: dict[str, str] = {}
         for folder in folders:
             known |= self._files.index.versions(f"{folder}/part-{stage}-")
@@ -197,7 +195,8 @@ class WorkingCopy:
         self._files.take(listed, known)
 
 
-def _tables() -> Iterable[str]:
+def _table_folders(slug: str) -> list[str]:
+    """Below which keys the parts of an experiment are."""
     from selfexplore_tasks.store.schemas import TABLES as SCHEMAS
 
-    return SCHEMAS
+    return [f"{TABLES}{table}/experiment={slug}/" for table in SCHEMAS]
