@@ -1,6 +1,6 @@
 """Finding first pits (method, step 7): from the steps of a rationale, let a model try to finish it.
 
-Which steps are tried, and how often, is one pure search per rationale (``search_pit``). ``Explorer`` makes a job of it
+Which steps are tried, and how often, is one pure search per rationale (``pit_search``). ``Explorer`` makes a job of it
 (see ``drawing``), so that many run side by side as one stream.
 
 Rollout i after a prefix is the same draw whatever the settings: its seed derives from the problem and the text of the
@@ -11,13 +11,13 @@ rationale keeps rows of its own.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from selfexplore_tasks.drawing import Ask, Job, run_jobs
 from selfexplore_tasks.grading import Grade, Grader
+from selfexplore_tasks.pit_search import Draws, search_pit
 from selfexplore_tasks.prompts import PromptFormat
 from selfexplore_tasks.recipe import Explore
 from selfexplore_tasks.seeds import derive_seed
@@ -65,15 +65,6 @@ def cut_to_context(
 
 
 @dataclass(frozen=True)
-class Draws:
-    """Rollouts ``first_index``, ``first_index + 1``, ... (0-based, ``count`` of them) after steps 1..``step``."""
-
-    step: int
-    first_index: int
-    count: int
-
-
-@dataclass(frozen=True)
 class Rollout:
     """One graded completion after steps 1..``step`` (1-based); ``index`` is its 0-based draw at this step."""
 
@@ -90,55 +81,6 @@ class Exploration:
     rationale: WrongRationale
     rollouts: list[Rollout]
     first_pit_step: int | None = None
-
-
-PitSearch = Generator[Draws, int, int | None]
-"""Yields what to draw, is sent how many of these rollouts are correct, and returns the first pit (None = none)."""
-
-
-def search_pit(step_count: int, settings: Explore) -> PitSearch:
-    """Search steps 1..``step_count`` for the first one that no rollout recovers from.
-
-    ``linear`` goes from step 1 on and ends at the first that fails. ``binary`` halves, taking for granted that a
-    failed step stays failed: about log2(step_count + 1) steps are tried. Either way the step before the pit was tried
-    and passed, or the pit is step 1.
-    """
-    drawn: Counter[int] = Counter()
-    passed, failed = 0, step_count + 1
-    while failed - passed > 1:
-        step = passed + 1 if settings.search == "linear" else (passed + failed) // 2
-        if (yield from _recovers(step, settings, drawn)):
-            passed = step
-        else:
-            failed = step
-    if failed > step_count:
-        return None
-    if failed > 1:
-        # Chosen is one of these rollouts: here adaptive must not have saved any, nor any that confirmed the step.
-        late = drawn[failed - 1] > settings.k
-        yield from _draw_up_to(2 * settings.k if late else settings.k, failed - 1, drawn)
-    return failed
-
-
-def _recovers(step: int, settings: Explore, drawn: Counter[int]) -> Generator[Draws, int, bool]:
-    """Whether a rollout after ``step`` is correct; drawing ends with the first batch that holds one."""
-    for total in _totals(settings):
-        if (yield from _draw_up_to(total, step, drawn)) > 0:
-            return True
-    return False
-
-
-def _totals(settings: Explore) -> list[int]:
-    """How many rollouts a step has after each batch of them, while none is correct; adaptive adds stops."""
-    most = 2 * settings.k if settings.confirm else settings.k
-    doubling = [1 << power for power in range(most.bit_length()) if 1 << power < most] if settings.adaptive else []
-    return sorted({*doubling, settings.k, most})
-
-
-def _draw_up_to(total: int, step: int, drawn: Counter[int]) -> Generator[Draws, int, int]:
-    """Draw what ``step`` lacks to ``total`` rollouts; return how many of the new ones are correct."""
-    first, drawn[step] = drawn[step], max(drawn[step], total)
-    return (yield Draws(step, first, total - first)) if total > first else 0
 
 
 @dataclass(frozen=True)

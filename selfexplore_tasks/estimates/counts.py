@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from selfexplore_tasks.exploration import search_pit
+from selfexplore_tasks.pit_search import search_pit
 from selfexplore_tasks.recipe import (
     ArithmeticSource,
     BenchmarkSource,

@@ -82,7 +82,10 @@ def find_pits(
     )
     found = []
     for solution, answer in zip(solutions, answers, strict=True):
-        failed = [step - 1 for step, is_passed in passes[solution.solution_id].items() if not is_passed]
+        steps = passes[solution.solution_id]
+        # A step without a correct rollout before one that passed was left undecided (search noisy_binary).
+        passed = max((step for step, is_passed in steps.items() if is_passed), default=0)
+        failed = [step - 1 for step in steps if step > passed]
         explored = len(explored_steps(solution, answer_phrase))
         ends_wrong = explored < len(solution.steps) and not answer.is_correct_strict
         found.append(min(failed, default=explored if ends_wrong else -1))

@@ -90,11 +90,17 @@ class Explore(Section):
     )
     adaptive: bool = Field(
         False,
-        description="Draw 1, 1, 2, 4, ... rollouts, up to k, until one is correct (all k at the step before the pit).",
+        description="Draw 1, 1, 2, 4, ... rollouts, up to k, until one is correct.",
     )
-    search: Literal["linear", "binary"] = Field(
+    top_up: bool = Field(
+        True,
+        description="Once the pit is found, draw what adaptive or noisy_binary saved at the step before it: more texts "
+        "to choose from.",
+    )
+    search: Literal["linear", "binary", "noisy_binary"] = Field(
         "linear",
-        description="Go from step 1 on (paper), or halve: fewer rollouts, right only where a failed step stays failed.",
+        description="Go from step 1 on (paper); halve (binary), right only where a failed step stays failed; or draw "
+        "one by one where a rollout tells most (noisy_binary): fewest rollouts, nearly the pits of linear.",
     )
 
 

@@ -1,11 +1,11 @@
--- Grain: one row per explored wrong rationale. The first pit is the first step no rollout recovers from.
+-- Grain: one row per explored wrong rationale. The first pit is the first step that failed.
 -- The counts are those of steps 1, 2, ... up to the last one tried; a skipped step has no pass count and 0 draws.
 with tried as (
     select
         experiment,
         round,
         rationale_id,
-        min(step_index) filter (where pass_count = 0) as first_pit_step,
+        min(step_index) filter (where is_failed) as first_pit_step,
         any_value(step_count) as step_count,
         unnest(range(1, max(step_index) + 1)) as step_index
     from int_explored_steps

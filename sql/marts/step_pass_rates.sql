@@ -1,6 +1,6 @@
 -- Grain: one row per explored wrong rationale and step: the share of rollouts that still reach the gold answer.
--- With explore.adaptive or explore.confirm drawing stops at a success, so that the share is no rate of the step (too
--- high with adaptive): `is_first_correct`, the step's first rollout alone, is fair whatever the options.
+-- With explore.adaptive, explore.confirm or noisy_binary drawing stops at a success, so that the share is no rate of
+-- the step (too high): `is_first_correct`, the step's first rollout alone, is fair whatever the options.
 -- rationale_id: the wrong rationale
 -- problem_id: its problem
 -- step_index: 1-based: the rollouts were drawn after steps 1..step_index

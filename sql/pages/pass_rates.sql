@@ -1,5 +1,5 @@
 -- Grain: one row per round and step: the share of rollouts from behind it that still reach the gold answer, over all
--- explored rationales. With explore.adaptive drawing stops at a success, and the share is too high.
+-- explored rationales. With explore.adaptive and noisy_binary drawing stops at a success: too high.
 with steps as (
     select
         round,

@@ -3,8 +3,9 @@
     python tests/benchmarks/bench_explore.py --sizes 1 --seed 0
 
 Tokens: the same wrong rationales are explored with k = 4 at every step (the paper's way, each rationale on its own),
-adaptively, by binary search, and with `explore.fit_tokens`, by the transformers engine, whose draws are the same
-whatever the setting: the adaptive pits must equal the paper's. Seconds: chunks as one stream against the waves that
+adaptively, by the binary searches, and with `explore.fit_tokens`, by the transformers engine, whose draws are the same
+whatever the setting: the adaptive pits must equal the paper's. How far other pits agree with the paper's is to be read
+beside how far the paper's own agree with those of a second seed. Seconds: chunks as one stream against the waves that
 were there before (all rationales of a chunk draw, then all are graded, then they draw again), by vLLM where it runs.
 The model is a tiny one (see explored_store).
 """
@@ -27,8 +28,9 @@ from rows import Row, print_rows
 from selfexplore_tasks.drawing import Job
 from selfexplore_tasks.engines.protocol import Engine
 from selfexplore_tasks.engines.select import choose_engine, open_engine
-from selfexplore_tasks.exploration import Exploration, Explorer, Rollout, WrongRationale, search_pit
+from selfexplore_tasks.exploration import Exploration, Explorer, Rollout, WrongRationale
 from selfexplore_tasks.grading import Grader, GradeRequest
+from selfexplore_tasks.pit_search import search_pit
 from selfexplore_tasks.recipe import Engine as EngineSettings
 from selfexplore_tasks.recipe import Explore
 from selfexplore_tasks.stages.chunks import Rows, draw_chunks
@@ -93,44 +95,59 @@ def _choose(wrong: Sequence[WrongRationale], size: int) -> list[WrongRationale]:
 
 def token_rows(context: StageContext, rationales: Sequence[WrongRationale], size: str, seed: int) -> list[Row]:
     """Explore the same rationales in every way; exits where the adaptive pits are not the paper's."""
+    found = _explore_in_every_way(context, rationales, size, seed)
+    if not _pits(found["adaptive"]) == _pits(found["lean"]) == _pits(found["plain"]):
+        sys.exit("adaptive drawing changed the first pits")
+    paper = sum(_tokens(one.rollouts) for one in found["plain"])
+    alone = sum(_tokens(one.rollouts) for one in found["adaptive"])
+    paid = {name: _paid(one) for name, one in found.items()}
+    agree = {name: f", first pits agree in {_agreement(one, found['plain']):.1%}" for name, one in found.items()}
+    cut = f", {_cut_share(found['fitted']):.1%} cut off at {fitted_limit(context)}, pits agree in "
+    cut += f"{_agreement(found['fitted'], found['lean']):.1%}; without: {_cut_share(found['lean']):.1%} cut off"
+
+    def row(what: str, ours: int, note: str, goal: float | None = None, reference: int = paper) -> Row:
+        ratio = ours / reference
+        texts = (f"{ours:,} tokens{note}", f"{reference:,} tokens")
+        is_met = None if goal is None else ratio <= goal
+        return Row(PART, what, size, *texts, ratio, "" if goal is None else f"<= {goal}", is_met, _memory())
+
+    return [
+        row("same first steps once, against k = 4 linear", paid["plain"], ", equal pits"),
+        row("adaptive alone, against k = 4 linear", alone, ", equal pits", 0.8),
+        row("adaptive and same steps once, against k = 4 linear", paid["adaptive"], ", equal pits"),
+        row("the same without top_up, against k = 4 linear", paid["lean"], ", equal pits"),
+        row("the same with binary, against k = 4 linear", paid["binary"], agree["binary"]),
+        row("the same with noisy_binary, against k = 4 linear", paid["noisy_binary"], agree["noisy_binary"], 0.5),
+        row("step by step with a second seed, against k = 4 linear", paid["reseeded"], agree["reseeded"]),
+        row("fit_tokens, against the fixed limit", paid["fitted"], cut, reference=paid["lean"]),
+    ]
+
+
+def _explore_in_every_way(
+    context: StageContext, rationales: Sequence[WrongRationale], size: str, seed: int
+) -> dict[str, list[Exploration]]:
     plain = context.recipe.explore.model_copy(update={"adaptive": False, "search": "linear", "confirm": False})
+    adaptive = plain.model_copy(update={"adaptive": True})
+    lean = adaptive.model_copy(update={"top_up": False})
     settings = {
         "plain": plain,
-        "adaptive": plain.model_copy(update={"adaptive": True}),
-        "binary": plain.model_copy(update={"adaptive": True, "search": "binary"}),
-        "fitted": plain.model_copy(update={"adaptive": True, "max_new_tokens": fitted_limit(context)}),
+        "adaptive": adaptive,
+        "lean": lean,
+        "binary": lean.model_copy(update={"search": "binary"}),
+        "noisy_binary": lean.model_copy(update={"search": "noisy_binary"}),
+        "reseeded": lean,
+        "fitted": lean.model_copy(update={"max_new_tokens": fitted_limit(context)}),
     }
     engine = _engine(context, "transformers")
     found: dict[str, list[Exploration]] = {}
     with open_grader(context) as grader:
         for name, one in settings.items():
             begun = time.monotonic()
-            explorer = _explorer(context, engine, grader, one, seed)
+            explorer = _explorer(context, engine, grader, one, seed + (name == "reseeded"))
             found[name] = explorer.explore(rationales, lambda _: None)
             _say(f"{size}, {name}: {_paid(found[name]):,} tokens, {time.monotonic() - begun:.0f} s")
     engine.close()
-    paper = sum(_tokens(one.rollouts) for one in found["plain"])
-    if _pits(found["adaptive"]) != _pits(found["plain"]):
-        sys.exit("adaptive drawing changed the first pits")
-
-    def row(what: str, ours: int, reference: int, note: str, goal: float | None = None) -> Row:
-        ratio = ours / reference
-        texts = (f"{ours:,} tokens{note}", f"{reference:,} tokens")
-        is_met = None if goal is None else ratio <= goal
-        return Row(PART, what, size, *texts, ratio, "" if goal is None else f"<= {goal}", is_met, _memory())
-
-    alone = sum(_tokens(one.rollouts) for one in found["adaptive"])
-    fitted = settings["fitted"].max_new_tokens
-    same = f", first pits agree in {_agreement(found['binary'], found['plain']):.1%}"
-    cut = f", {_cut_share(found['fitted']):.1%} cut off at {fitted}, pits agree in "
-    cut += f"{_agreement(found['fitted'], found['adaptive']):.1%}; without: {_cut_share(found['adaptive']):.1%} cut off"
-    return [
-        row("same first steps once, against k = 4 linear", _paid(found["plain"]), paper, ", equal pits"),
-        row("adaptive alone, against k = 4 linear", alone, paper, ", equal pits", 0.8),
-        row("adaptive and same steps once, against k = 4 linear", _paid(found["adaptive"]), paper, ", equal pits"),
-        row("binary, adaptive, against k = 4 linear", _paid(found["binary"]), paper, same, 0.5),
-        row("fit_tokens, against the fixed limit", _paid(found["fitted"]), _paid(found["adaptive"]), cut),
-    ]
+    return found
 
 
 def stream_row(context: StageContext, rationales: Sequence[WrongRationale], size: str, seed: int) -> Row:

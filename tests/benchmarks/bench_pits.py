@@ -1,7 +1,7 @@
 """Which exploration settings find the true first wrong step, and for how many tokens?
 
 Draws many rollouts once after every step of an experiment's wrong rationales, then lets the real search
-(`exploration.search_pit`) run over these draws under every setting. Needs generated arithmetic, whose truth is known:
+(`pit_search`) run over these draws under every setting. Needs generated arithmetic, whose truth is known:
 
     selfexplore stage outcome_pairs --experiment mine --round 1      # and the stages before it
     python tests/benchmarks/bench_pits.py --experiment mine --round 1 --draws 16 --temperatures 0.5 0.7 1.0
@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from tabulate import tabulate
 
 from selfexplore_tasks.engines.protocol import GenerationRequest
-from selfexplore_tasks.exploration import WrongRationale, search_pit
+from selfexplore_tasks.exploration import WrongRationale
 from selfexplore_tasks.grading import GradeRequest
+from selfexplore_tasks.pit_search import search_pit
 from selfexplore_tasks.problems.arithmetic import first_wrong_step
 from selfexplore_tasks.progress import Progress
 from selfexplore_tasks.recipe import Explore
@@ -125,8 +126,10 @@ def _truth(rationale: WrongRationale, text: str) -> int | None:
 
 
 def _settings(draws: int) -> Iterator[Explore]:
-    for k, confirm, adaptive, search in itertools.product(COUNTS, (False, True), (False, True), ("linear", "binary")):
-        if k * (1 + confirm) <= draws:
+    searches = ("linear", "binary", "noisy_binary")
+    for k, confirm, adaptive, search in itertools.product(COUNTS, (False, True), (False, True), searches):
+        # noisy_binary draws one by one, adaptive or not.
+        if k * (1 + confirm) <= draws and (adaptive or search != "noisy_binary"):
             yield Explore(k=k, confirm=confirm, adaptive=adaptive, search=search)
 
 

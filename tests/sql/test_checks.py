@@ -150,6 +150,7 @@ def wrong_rft_rationale(hand: Any) -> None:
 
 
 BINARY, CONFIRM, ADAPTIVE = {"explore.search": "binary"}, {"explore.confirm": True}, {"explore.adaptive": True}
+NOISY, LEAN = {"explore.search": "noisy_binary"}, {"explore.top_up": False}
 ALL: dict[str, object] = {"pairs.per_rationale": "all"}
 VIOLATIONS = [
     Violation("prepare/problem_in_two_splits", lambda h: h.problem("t", "test", question=" One? "), "One?"),
@@ -230,6 +231,22 @@ VIOLATIONS = [
         "'expected_draws': 1",
         True,
         ADAPTIVE,
+    ),
+    Violation("explore/pit_without_the_step_before", explore([MISS], [HIT], []), "'v'", True, NOISY),
+    Violation("explore/wrong_number_of_rollouts", explore([HIT], [MISS] * 6), "'expected_draws': 6", True, NOISY),
+    Violation(
+        "explore/wrong_number_of_rollouts", explore([MISS, HIT, MISS], [HIT], [HIT]), "'expected_draws': 2", True, NOISY
+    ),
+    Violation("explore/wrong_number_of_rollouts", explore([HIT] * 6, [MISS] * 5), "'expected_draws': 6", True, NOISY),
+    Violation(
+        "explore/wrong_number_of_rollouts", explore([MISS] * 7, [HIT], [HIT]), "'expected_draws': 6", True, NOISY
+    ),
+    Violation(
+        "explore/wrong_number_of_rollouts",
+        explore([HIT, MISS], [MISS] * 6),
+        "'expected_draws': 1",
+        True,
+        ADAPTIVE | LEAN,
     ),
     Violation(
         "explore/wrong_number_of_rollouts",
@@ -337,6 +354,13 @@ def test_good_rows_pass(stage: str, hand: Any) -> None:
         (BINARY, [[], [HIT, *[MISS] * 5], [MISS] * 6]),
         (BINARY, [[], [HIT] * 6, [HIT] * 6]),
         (BINARY | ADAPTIVE, [[HIT, *[MISS] * 5], [MISS] * 6]),
+        (ADAPTIVE | LEAN, [[MISS, MISS, HIT, MISS], [MISS] * 6]),
+        (CONFIRM | LEAN, [[MISS] * 6 + [HIT] + [MISS] * 5, [MISS] * 12]),
+        (NOISY, [[MISS, HIT, *[MISS] * 4], [MISS] * 6, [MISS]]),
+        (NOISY, [[MISS], [HIT], [HIT]]),
+        (NOISY, [[MISS] * 5, [HIT, *[MISS] * 5], [MISS] * 6]),
+        (NOISY | LEAN, [[MISS, MISS, HIT], [MISS] * 6]),
+        (NOISY | CONFIRM, [[MISS] * 7 + [HIT] + [MISS] * 4, [MISS] * 12]),
     ],
 )
 def test_what_the_options_of_exploring_draw_passes(

@@ -254,6 +254,23 @@ def test_the_counts_name_skipped_steps_and_a_confirmed_pit(hand: Any) -> None:
     assert candidate(hand, "w")["prefix"] == "0\n1\n"
 
 
+def test_a_step_left_undecided_is_no_pit_where_a_later_one_passed(hand: Any) -> None:
+    """Search noisy_binary: step 1 had one wrong rollout, and rollouts after step 2 were right."""
+    hand = with_recipe(hand, explore__search="noisy_binary", explore__k=2)
+    hand.problem("p")
+    for name, drawn in {
+        "found": {1: [MISS], 2: [MISS, hit("s")], 3: [MISS, MISS], 4: [MISS]},
+        "none": {1: [MISS], 2: [MISS], 4: [hit("s")]},
+    }.items():
+        hand.outcome_pair(name, WRONG, chosen=RIGHT)
+        hand.rollouts(name, ["1\n", "2\n", "3\n", "4\n"], drawn)
+    query = "select first_pit_step, draw_counts, is_confirmed from int_first_pits order by rationale_id"
+    found, none = hand.rows(query)
+    assert list(found.values()) == [3, [1, 2, 2, 1], False]
+    assert list(none.values()) == [None, [1, 1, 0, 1], False]
+    assert candidate(hand, "found")["prefix"] == "1\n2\n"
+
+
 def test_step_pass_rates_tell_what_the_first_rollout_alone_did(hand: Any) -> None:
     hand.rollouts("w", STEPS, {1: [hit("s")], 2: [MISS, hit("s"), MISS, MISS]})
     query = "select step_index, pass_count, draw_count, pass_rate, is_first_correct from step_pass_rates order by 1"

@@ -98,7 +98,7 @@ ANY_COUNTS = st.builds(
     round_number=st.integers(1, 9),
     counts=ANY_COUNTS,
     options=st.fixed_dictionaries({"adaptive": st.booleans(), "confirm": st.booleans()}),
-    search=st.sampled_from(["linear", "binary"]),
+    search=st.sampled_from(["linear", "binary", "noisy_binary"]),
 )
 def test_more_draws_are_never_less_work(
     n: int, k: int, round_number: int, counts: ProblemCounts, options: dict[str, bool], search: str
@@ -121,7 +121,9 @@ def test_more_draws_are_never_less_work(
         ({"k": 4}, 12.0),  # 1, 2, ... 5 steps of 4
         ({"k": 4, "confirm": True}, 16.0),  # 4 more at the pit
         ({"k": 4, "adaptive": True}, 8.4),  # 1 a step that passes, 4 at the pit and at the step before it
+        ({"k": 4, "adaptive": True, "top_up": False}, 6.0),  # 1 at the step before it
         ({"k": 1, "search": "binary"}, 2.6),  # 2, 3, 3, 2, 3 steps
+        ({"k": 4, "search": "noisy_binary", "top_up": False}, 6.2),  # 4, 6, 7, 8, 6
     ],
 )
 def test_rollouts_follow_the_search(explore: dict[str, Any], expected: float) -> None:

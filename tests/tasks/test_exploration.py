@@ -1,177 +1,21 @@
-"""The search for a first pit: what is tried, what is drawn, and where it ends. (With a real model: test_explore.)"""
+"""Exploring rationales: what the engine is asked for, shared and kept. (With a real model: test_explore.)"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from scripted_engine import ScriptedEngine
 from selfexplore_tasks import recipe
 from selfexplore_tasks.engines.protocol import Engine
-from selfexplore_tasks.exploration import (
-    MIN_ROOM,
-    Draws,
-    Exploration,
-    Explorer,
-    WrongRationale,
-    cut_to_context,
-    search_pit,
-)
+from selfexplore_tasks.exploration import MIN_ROOM, Exploration, Explorer, WrongRationale, cut_to_context
 from selfexplore_tasks.grading import Grader
 from selfexplore_tasks.prompts import PromptFormat
 
 STEPS = ("18 + 8 = 26\n", "26 - 4 = 23\n", "23 + 1 = 24\n")
 HIT, MISS = "The answer is 23", "The answer is 9"
-LINEAR, BINARY = "linear", "binary"
-
-# Whether draw i (from 0) after a step (from 1) is correct.
-Draw = Callable[[int, int], bool]
-
-
-def search(step_count: int, is_correct: Draw, **settings: object) -> tuple[int | None, list[Draws]]:
-    """Run one search over made-up draws; returns the pit and everything that was asked for."""
-    steps = search_pit(step_count, recipe.Explore.model_validate(settings))
-    asked: list[Draws] = []
-    reply: int | None = None
-    while True:
-        try:
-            wanted = steps.send(reply)  # type: ignore[arg-type]
-        except StopIteration as end:
-            return end.value, asked
-        asked.append(wanted)
-        indices = range(wanted.first_index, wanted.first_index + wanted.count)
-        reply = sum(is_correct(wanted.step, index) for index in indices)
-
-
-def counts(asked: Sequence[Draws]) -> dict[int, int]:
-    """Rollouts drawn per step; also checks that no draw is asked for twice and none left out."""
-    drawn: Counter[int] = Counter()
-    for wanted in asked:
-        assert (wanted.first_index, wanted.count > 0) == (drawn[wanted.step], True)
-        drawn[wanted.step] += wanted.count
-    return dict(drawn)
-
-
-def good_until(last_good: int) -> Draw:
-    """Every draw up to step ``last_good`` is correct, none after it."""
-    return lambda step, _: step <= last_good
-
-
-def test_linear_stops_at_the_first_step_without_a_correct_rollout() -> None:
-    pit, asked = search(9, good_until(3), k=4)
-    assert (pit, counts(asked)) == (4, {1: 4, 2: 4, 3: 4, 4: 4})
-
-
-@pytest.mark.parametrize("how", [LINEAR, BINARY])
-@pytest.mark.parametrize("adaptive", [False, True])
-@pytest.mark.parametrize("confirm", [False, True])
-def test_the_edges(how: str, adaptive: bool, confirm: bool) -> None:
-    settings = {"search": how, "adaptive": adaptive, "confirm": confirm, "k": 3}
-    failed = 6 if confirm else 3
-    assert search(0, good_until(0), **settings) == (None, [])
-    assert search(1, good_until(1), **settings)[0] is None
-    pit, asked = search(1, good_until(0), **settings)
-    assert (pit, counts(asked)) == (1, {1: failed})
-    pit, asked = search(300, good_until(0), **settings)
-    assert (pit, counts(asked)[1]) == (1, failed)
-    pit, asked = search(300, good_until(300), **settings)
-    assert (pit, counts(asked)[300]) == (None, 1 if adaptive else 3)
-
-
-def test_confirm_tests_a_failed_step_again_and_goes_on_where_that_passes() -> None:
-    late = {(2, 5)}
-    pit, asked = search(4, lambda step, index: step == 1 or (step, index) in late, k=4, confirm=True)
-    assert (pit, counts(asked)) == (3, {1: 4, 2: 8, 3: 8})
-    assert asked[1:3] == [Draws(2, 0, 4), Draws(2, 4, 4)]
-    assert search(4, lambda step, index: step == 1 or (step, index) in late, k=4)[0] == 2
-
-
-def test_adaptive_draws_one_by_one_and_tops_up_only_before_the_pit() -> None:
-    right = {(1, 0), (2, 3), (3, 0)}
-    pit, asked = search(9, lambda step, index: (step, index) in right, k=4, adaptive=True)
-    assert pit == 4
-    assert asked == [
-        Draws(1, 0, 1),
-        *(Draws(2, 0, 1), Draws(2, 1, 1), Draws(2, 2, 2)),
-        Draws(3, 0, 1),
-        *(Draws(4, 0, 1), Draws(4, 1, 1), Draws(4, 2, 2)),
-        Draws(3, 1, 3),
-    ]
-
-
-@pytest.mark.parametrize(("k", "drawn"), [(1, [1]), (2, [1, 1]), (5, [1, 1, 2, 1]), (8, [1, 1, 2, 4])])
-def test_adaptive_doubles_up_to_k_and_confirming_up_to_twice_k(k: int, drawn: list[int]) -> None:
-    assert [one.count for one in search(1, good_until(0), k=k, adaptive=True)[1]] == drawn
-    confirmed = search(1, good_until(0), k=3, adaptive=True, confirm=True)[1]
-    assert [one.count for one in confirmed] == [1, 1, 1, 1, 2]
-
-
-def test_adaptive_with_one_rollout_draws_one() -> None:
-    assert search(3, good_until(1), k=1, adaptive=True)[1] == [Draws(1, 0, 1), Draws(2, 0, 1)]
-
-
-def test_binary_halves() -> None:
-    pit, asked = search(300, good_until(171), k=2, search=BINARY)
-    assert pit == 172
-    assert len(asked) <= 9
-    assert {171, 172} <= set(counts(asked))
-
-
-def test_binary_skips_a_recovery_that_linear_would_not_reach_either() -> None:
-    """Steps 2 and 5 fail, 3 and 4 recover: linear finds 2, binary may find 5, and then step 4 was tried."""
-    failing = {2, 5, 6, 7, 8}
-    assert search(8, lambda step, _: step not in failing, k=1)[0] == 2
-    assert search(8, lambda step, _: step not in failing, k=1, search=BINARY)[0] == 5
-
-
-TABLES = st.lists(st.lists(st.booleans(), min_size=8, max_size=8), max_size=12)
-
-
-@given(TABLES, st.integers(1, 4), st.booleans(), st.sampled_from([LINEAR, BINARY]))
-def test_adaptive_finds_the_same_pit_and_never_draws_more(
-    table: list[list[bool]], k: int, confirm: bool, how: str
-) -> None:
-    settings = {"k": k, "confirm": confirm, "search": how}
-    plain_pit, plain = search(len(table), lambda step, index: table[step - 1][index], **settings)
-    pit, saving = search(len(table), lambda step, index: table[step - 1][index], adaptive=True, **settings)
-    assert pit == plain_pit
-    drawn, drawn_plain = counts(saving), counts(plain)
-    assert drawn.keys() == drawn_plain.keys()
-    assert all(drawn[step] <= drawn_plain[step] for step in drawn)
-    if pit is not None and pit > 1:
-        assert drawn[pit - 1] == drawn_plain[pit - 1]
-
-
-@given(TABLES, st.integers(1, 4), st.booleans(), st.sampled_from([LINEAR, BINARY]))
-def test_confirm_finds_the_pit_of_twice_as_many_rollouts(
-    table: list[list[bool]], k: int, adaptive: bool, how: str
-) -> None:
-    settings = {"adaptive": adaptive, "search": how}
-    confirmed, asked = search(len(table), lambda step, index: table[step - 1][index], k=k, confirm=True, **settings)
-    twice, asked_twice = search(len(table), lambda step, index: table[step - 1][index], k=2 * k, **settings)
-    assert confirmed == twice
-    assert sum(counts(asked).values()) <= sum(counts(asked_twice).values())
-
-
-@given(TABLES, st.integers(1, 4), st.booleans(), st.booleans(), st.sampled_from([LINEAR, BINARY]))
-def test_the_pit_failed_every_draw_and_its_predecessor_passed(
-    table: list[list[bool]], k: int, confirm: bool, adaptive: bool, how: str
-) -> None:
-    settings = {"k": k, "confirm": confirm, "search": how, "adaptive": adaptive}
-    pit, asked = search(len(table), lambda step, index: table[step - 1][index], **settings)
-    drawn = counts(asked)
-    failing = {step for step, count in drawn.items() if not any(table[step - 1][:count])}
-    assert pit == min(failing, default=None)
-    assert all(drawn[step] == (2 * k if confirm else k) for step in failing)
-    if pit is not None and pit > 1:
-        assert pit - 1 in drawn
-    if pit is None and table:
-        assert len(table) in drawn
 
 
 def explore(

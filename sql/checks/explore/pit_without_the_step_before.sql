@@ -5,7 +5,7 @@ with steps as (
         rationale_id,
         any_value(step_count) as step_count,
         list(step_index order by step_index) as explored_steps,
-        min(step_index) filter (where pass_count = 0) as first_pit_step,
+        min(step_index) filter (where is_failed) as first_pit_step,
         bool_or(is_imported) as is_imported
     from int_explored_steps
     where

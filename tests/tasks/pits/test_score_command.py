@@ -125,3 +125,12 @@ def test_the_first_step_without_a_correct_rollout_is_the_pit() -> None:
     ]
     with Grader(answer_phrase="The answer is") as grader:
         assert find_pits([solution("a", "b", "c")], rows, grader, "The answer is") == [1]
+
+
+def test_a_step_without_a_correct_rollout_before_one_that_passed_is_no_pit() -> None:
+    rows = [
+        {"rationale_id": "s", "step_index": step, "is_correct": is_correct}
+        for step, is_correct in [(1, False), (2, True), (4, False), (3, False)]
+    ]
+    with Grader(answer_phrase="The answer is") as grader:
+        assert find_pits([solution("a", "b", "c", "d")], rows, grader, "The answer is") == [2]

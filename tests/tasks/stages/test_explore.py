@@ -23,6 +23,9 @@ OPTIONS: list[dict[str, object]] = [
     {"adaptive": True},
     {"search": "binary"},
     {"confirm": True, "adaptive": True, "search": "binary"},
+    {"adaptive": True, "top_up": False},
+    {"search": "noisy_binary"},
+    {"confirm": True, "search": "noisy_binary", "top_up": False},
 ]
 
 
