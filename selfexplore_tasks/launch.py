@@ -1,8 +1,8 @@
 """Runs one stage as a subprocess in its own process group, and leaves nothing of it behind.
 
-The task process of Airflow never imports torch: it starts ``python -m selfexplore_tasks stage …`` and passes its lines
-on. However the launcher ends (return, SIGTERM, deadline, SIGKILL), the whole group ends with it; should even that fail,
-the next try ends the group recorded in the store before it starts.
+The task process of Airflow never imports torch: it starts ``python -m selfexplore_tasks stage …``, or lets a
+``launch_server`` fork it, and passes its lines on. However the launcher ends (return, SIGTERM, deadline, SIGKILL), the
+whole group ends with it; should even that fail, the next try ends the group recorded in the store before it starts.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import IO, NoReturn
+from typing import IO, NoReturn, TypeAlias
 
 import psutil
 
 from selfexplore_tasks import launch_guard
 from selfexplore_tasks.errors import UserError
 from selfexplore_tasks.failures import BATCH_DIVISOR_VARIABLE, ExitCode, batch_divisor
+from selfexplore_tasks.launch_client import ForkedGuard, ask_for_group
 from selfexplore_tasks.processes import ProcessIdentity, end_group, kernel_memory_kills, usable_cores
 from selfexplore_tasks.store.control import check_not_cancelled
 from selfexplore_tasks.store.files import write_text
@@ -42,6 +43,8 @@ LINE_BYTES = 16_384
 QUEUED_LINES = 1_000
 GRACE_S = 3.0
 DRAIN_S = 2.0
+
+Guard: TypeAlias = "subprocess.Popen[bytes] | ForkedGuard"
 
 
 def run_stage_process(
@@ -80,13 +83,10 @@ def run_stage_process(
     divisor = max(batch_divisor(environment), _needed_divisor(record))
     environment[BATCH_DIVISOR_VARIABLE] = str(divisor)
     end_previous(record)
-    command = [
-        *(environment.get("SELFEXPLORE_PYTHON") or sys.executable, "-m", "selfexplore_tasks", "stage", stage),
-        *("--experiment", experiment, "--round", str(round_number)),
-        *(("--shard", shard) if shard else ()),
-    ]
+    arguments = ["stage", stage, "--experiment", experiment, "--round", str(round_number)]
+    arguments += ["--shard", shard] if shard else []
     killed_before = kernel_memory_kills()
-    code = _run_group(command, environment, record, deadline_s, on_line, watchdog)
+    code = _run_group(arguments, environment, record, deadline_s, on_line, watchdog)
     if code == 128 + signal.SIGKILL and kernel_memory_kills() > killed_before:
         on_line("error: Memory ran out: the kernel killed the stage. The next try takes smaller batches.")
         code = ExitCode.OUT_OF_MEMORY
@@ -140,7 +140,7 @@ def end_previous(record: Path) -> None:
 
 
 def _run_group(
-    command: list[str],
+    arguments: Sequence[str],
     environment: dict[str, str],
     record: Path,
     deadline_s: float | None,
@@ -149,31 +149,39 @@ def _run_group(
 ) -> int:
     reading, writing = os.pipe()
     # SIGTERM is deferred while the group starts, or it could miss a group that exists but is not known here yet.
-    with _sigterm_raises() as check_sigterm:
-        guard = subprocess.Popen(
-            [sys.executable, "-I", launch_guard.__file__, str(reading), *command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-            pass_fds=(reading,),
-        )
+    with _sigterm_raises() as check_sigterm, os.fdopen(writing, "wb"):
+        with os.fdopen(reading, "rb"):
+            guard = _start_guard(arguments, environment, reading)
         try:
-            os.close(reading)
-            _write_record(record, guard.pid, environment[TOKEN_VARIABLE])
+            _write_record(record, guard, environment[TOKEN_VARIABLE])
             code = _follow(guard, deadline_s, on_line, watchdog, check_sigterm)
         finally:
             end_group(guard.pid, grace_s=GRACE_S)
-            os.close(writing)
             guard.wait()
             record.unlink(missing_ok=True)
     # The guard gives a signal as 128 + n; only its own death shows as -n.
     return code if code >= 0 else 128 - code
 
 
+def _start_guard(arguments: Sequence[str], environment: Mapping[str, str], lifeline: int) -> Guard:
+    """Start the guard of a group that runs ``selfexplore ARGUMENTS``."""
+    python = environment.get("SELFEXPLORE_PYTHON")
+    if not python and (guard := ask_for_group(arguments, environment, lifeline)) is not None:
+        return guard
+    command = (python or sys.executable, "-m", "selfexplore_tasks", *arguments)
+    return subprocess.Popen(
+        [sys.executable, "-I", launch_guard.__file__, str(lifeline), *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        start_new_session=True,
+        pass_fds=(lifeline,),
+    )
+
+
 def _follow(
-    guard: subprocess.Popen[bytes],
+    guard: Guard,
     deadline_s: float | None,
     on_line: Callable[[str], None],
     watchdog: Watchdog,
@@ -200,11 +208,11 @@ def _follow(
         now = time.monotonic()
         if deadline is not None and now > deadline and guard.poll() is None:
             raise TimeoutError(f"the stage ran past its deadline of {deadline_s:.0f} s and was ended")
-        if guard.poll() is not None:
+        if (code := guard.poll()) is not None:
             # A process of the group may outlive the stage and keep the pipe open: do not wait for its end.
             drained_by = drained_by or now + DRAIN_S
             if now > drained_by:
-                return guard.returncode
+                return code
 
 
 def _read_lines(stream: IO[bytes] | None, lines: queue.Queue[str | None]) -> None:
@@ -242,9 +250,11 @@ def _terminate() -> NoReturn:
     raise SystemExit(128 + signal.SIGTERM)
 
 
-def _write_record(record: Path, pid: int, token: str) -> None:
+def _write_record(record: Path, guard: Guard, token: str) -> None:
     record.parent.mkdir(parents=True, exist_ok=True)
-    leader, launcher = ProcessIdentity.of(pid), ProcessIdentity.of(os.getpid())
+    # Of a fork of the server's nothing is left to ask once it has ended.
+    leader = guard.identity if isinstance(guard, ForkedGuard) else ProcessIdentity.of(guard.pid)
+    launcher = ProcessIdentity.of(os.getpid())
     content = {
         "pgid": leader.pid,
         "started_at": leader.started_at,

@@ -12,18 +12,27 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 GRACE_S = 3.0
 
 
 def main() -> int:
-    """Return the command's exit code; 128 + n if signal n ended it."""
+    """Guard a program."""
     descriptor, command = int(sys.argv[1]), sys.argv[2:]
+    return guard(descriptor, lambda: subprocess.Popen(command).wait)
+
+
+def guard(descriptor: int, start: Callable[[], Callable[[], int]]) -> int:
+    """Start a process of this group, wait for it with what ``start`` returns, and return its exit code.
+
+    128 + n if signal n ended it; ``start``'s function returns -n then.
+    """
     # A handler, not SIG_IGN: the command would inherit an ignored signal.
     signal.signal(signal.SIGTERM, lambda *_: None)
-    child = subprocess.Popen(command)
+    wait = start()
     threading.Thread(target=_end_group_at_eof, args=(descriptor,), daemon=True).start()
-    code = child.wait()
+    code = wait()
     return code if code >= 0 else 128 - code
 
 

@@ -4,8 +4,11 @@
 orphans its components. Here each component is started without that server and remembered by id and start time, so
 that stopping ends exactly those processes and what they started.
 
+Beside Airflow's own components runs a stage server (see ``launch_server``), where the machine is fit for one and
+``SELFEXPLORE_STAGE_SERVER`` is not ``off``.
+
 Layout of the folder (``$AIRFLOW_HOME``): ``airflow.cfg`` (written at every start), ``secrets.json`` and
-``passwords.json`` (made once), ``components/*.log``, ``running.json`` while it runs.
+``passwords.json`` (made once), ``components/*.log``, ``running.json`` and ``stages.sock`` while it runs.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ import psutil
 
 from selfexplore_tasks.airflow_api import AirflowApi, ApiError
 from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.launch_client import OFF, SERVER_VARIABLE
 from selfexplore_tasks.processes import ProcessIdentity, end_trees, session_members, usable_cores
 
 HOST = "127.0.0.1"
@@ -41,6 +45,7 @@ COMPONENTS: dict[str, tuple[str, ...]] = {
     "dag-processor": ("dag-processor",),
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
+STAGE_SERVER = "stage-server"
 DAY_S = 24 * 60 * 60
 START_TIMEOUT_S = 180
 STOP_GRACE_S = 8.0
@@ -91,8 +96,9 @@ class LocalAirflow:
         check_port(self.port)
         self.configure()
         started: dict[str, ProcessIdentity] = {}
+        runs_stages = "scheduler" in components and has_stage_server()
         try:
-            for name in components:
+            for name in (*components, *([STAGE_SERVER] if runs_stages else [])):
                 started[name] = self._start_one(name)
                 self._remember(started)
             self._wait_until_healthy(started)
@@ -120,13 +126,14 @@ class LocalAirflow:
             process = identity.find()
             live += [process] if process is not None else self._left_by(identity)
         end_trees(live, grace_s=STOP_GRACE_S)
-        (self.home / "running.json").unlink(missing_ok=True)
+        for file in (self._stage_socket, self.home / "running.json"):
+            file.unlink(missing_ok=True)
         return bool(live)
 
     def start_ended(self) -> list[str]:
         """Start again the components that have ended; returns their names, once all are healthy."""
         state = self.components()
-        ended = [name for name in COMPONENTS if name in state and state[name].find() is None]
+        ended = [name for name in (*COMPONENTS, STAGE_SERVER) if name in state and state[name].find() is None]
         for name in ended:
             self.restart(name)
         if ended:
@@ -146,17 +153,28 @@ class LocalAirflow:
     def environment(self) -> dict[str, str]:
         """This process's environment with our Airflow and nothing of another one."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW__")}
+        if has_stage_server():
+            kept[SERVER_VARIABLE] = str(self._stage_socket)
         # Airflow starts some helpers by name.
         path = os.pathsep.join((str(_airflow_command().parent), kept.get("PATH", "")))
         # Programs such as git and uvicorn look for a home; an empty HOME is allowed here.
         return {**kept, "AIRFLOW_HOME": str(self.home), "PATH": path, "HOME": kept.get("HOME") or str(self.home)}
+
+    @property
+    def _stage_socket(self) -> Path:
+        return self.home / "stages.sock"
+
+    def _command(self, component: str) -> list[str]:
+        if component == STAGE_SERVER:
+            return [sys.executable, "-m", "selfexplore_tasks.launch_server", str(self._stage_socket)]
+        return [str(_airflow_command()), *COMPONENTS[component]]
 
     def _start_one(self, name: str, log_mode: str = "wb") -> ProcessIdentity:
         logs = self.home / "components"
         logs.mkdir(exist_ok=True)
         with (logs / f"{name}.log").open(log_mode) as output:
             process = subprocess.Popen(
-                [str(_airflow_command()), *COMPONENTS[name]],
+                self._command(name),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -177,6 +195,8 @@ class LocalAirflow:
 
     def _wait_until_healthy(self, components: dict[str, ProcessIdentity]) -> None:
         api, deadline = self.api, time.monotonic() + START_TIMEOUT_S
+        # Stages run without their server, too.
+        components = {name: identity for name, identity in components.items() if name != STAGE_SERVER}
         needed = {"metadatabase", *(name.replace("-", "_") for name in components if name != "api-server")}
         while time.monotonic() < deadline:
             for name, identity in components.items():
@@ -248,14 +268,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def has_stage_server() -> bool:
+    """Whether stages are forked by a server of their own here: on Linux, without a GPU, unless switched off."""
+    return sys.platform == "linux" and os.environ.get(SERVER_VARIABLE) != OFF and not _gpu_count()
+
+
 def gpu_slots() -> int:
     """Slots of the pool `gpu`: this machine's NVIDIA GPUs; without one its cores, which the shards then share."""
+    return _gpu_count() or usable_cores()
+
+
+def _gpu_count() -> int:
     command = shutil.which("nvidia-smi")
-    gpus = 0
-    if command is not None:
-        result = subprocess.run([command, "--list-gpus"], capture_output=True, text=True, check=False)
-        gpus = sum(line.startswith("GPU ") for line in result.stdout.splitlines())
-    return gpus or usable_cores()
+    if command is None:
+        return 0
+    result = subprocess.run([command, "--list-gpus"], capture_output=True, text=True, check=False)
+    return sum(line.startswith("GPU ") for line in result.stdout.splitlines())
 
 
 def _pools() -> dict[str, dict[str, object]]:

@@ -5,6 +5,7 @@ A process id alone may have been given to somebody else's process in the meantim
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 import psutil
 
 START_TOLERANCE_S = 0.05
+PR_SET_PDEATHSIG = 1
 
 
 def usable_cores() -> int:
@@ -53,6 +55,14 @@ class ProcessIdentity:
             if same and process.status() != psutil.STATUS_ZOMBIE:
                 return process
         return None
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel end this process when its parent ends, however that is; elsewhere than on Linux, do nothing."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before we could ask
+        sys.exit(128 + signal.SIGKILL)
 
 
 def end_trees(roots: list[psutil.Process], *, grace_s: float) -> None:

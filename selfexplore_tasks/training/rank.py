@@ -5,40 +5,28 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pickle
-import signal
 import sys
 from pathlib import Path
 
 from selfexplore_tasks.errors import UserError
+from selfexplore_tasks.processes import die_with
 from selfexplore_tasks.store.files import write_json
 from selfexplore_tasks.training.launcher import MESSAGE_CHARACTERS, RANK_LOG_NAME, Plan, send
 
 LAUNCHER_VARIABLE = "SELFEXPLORE_TRAINING_LAUNCHER"
-PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
     """Return the exit code of the launcher or of the training process."""
     role, argument = sys.argv[1:3]
+    # Torch's launcher gives every process a session of its own: ending the stage's process group would miss them.
     if role == "launch":
         die_with(int(argument))
         return _launch(sys.argv[3:])
     die_with(int(os.environ[LAUNCHER_VARIABLE]))
     return _train(pickle.loads(Path(argument).read_bytes()))
-
-
-def die_with(parent: int) -> None:
-    """Have the kernel end this process when its parent ends, however that is.
-
-    Torch's launcher gives every process a session of its own: ending the stage's process group would miss them.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before we could ask
-        sys.exit(128 + signal.SIGKILL)
 
 
 def _launch(arguments: list[str]) -> int:

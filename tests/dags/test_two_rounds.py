@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from selfexplore_tasks.airflow_api import ApiError, TaskState
-from selfexplore_tasks.local_airflow import ROUND_DAG, LocalAirflow, free_port
+from selfexplore_tasks.local_airflow import ROUND_DAG, STAGE_SERVER, LocalAirflow, free_port, has_stage_server
 from selfexplore_tasks.planning import round_run_id
 from selfexplore_tasks.processes import ProcessIdentity
 from selfexplore_tasks.stages.names import ROUND_STAGES, ROUND_ZERO_STAGES, SHARDED_STAGES
@@ -167,6 +167,29 @@ def test_the_form_refuses_values_out_of_range(site: Site, conf: dict[str, object
     with pytest.raises(ApiError) as refusal:
         site.run("never", **conf)
     assert refusal.value.status == 400
+
+
+def server_log(site: Site) -> list[str]:
+    return (site.airflow.home / "components" / f"{STAGE_SERVER}.log").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.skipif(not has_stage_server(), reason="needs a machine for a stage server")
+def test_stages_are_forks_of_a_server_that_is_started_again(site: Site) -> None:
+    """Those of round 0 may have come before it had imported everything."""
+    for number in (1, 2):
+        for stage in ROUND_STAGES:
+            line = f"stage {stage} --experiment {SLUG} --round {number}"
+            shards = [f" --shard {shard}/2" for shard in (1, 2)] if stage in SHARDED_STAGES else [""]
+            assert [server_log(site).count(f"{line}{shard}") for shard in shards] == [1] * len(shards)
+    server = site.airflow.components()[STAGE_SERVER].find()
+    assert server is not None
+    server.kill()
+    server.wait()
+    assert site.airflow.start_ended() == [STAGE_SERVER]
+    assert site.airflow.start_ended() == []
+    while sum("Stages are forked" in line for line in server_log(site)) < 2:
+        assert site.airflow.components()[STAGE_SERVER].find() is not None, server_log(site)
+        time.sleep(0.2)
 
 
 def test_stopping_leaves_no_process(site: Site) -> None:

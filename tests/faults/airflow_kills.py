@@ -7,6 +7,7 @@ In an outage the API server is gone, or the metadata database takes no writes, f
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import sqlite3
@@ -20,6 +21,7 @@ import psutil
 from selfexplore_tasks.airflow_api import ApiError
 from selfexplore_tasks.local_airflow import ROUND_DAG, LocalAirflow, free_port
 from selfexplore_tasks.planning import reason_to_end
+from selfexplore_tasks.processes import ProcessIdentity
 from selfexplore_tasks.store.control import pause
 from selfexplore_tasks.store.experiments import last_round
 from selfexplore_tasks.store.home import Store
@@ -86,19 +88,18 @@ def _kill_until_done(
         done = last_round(store, slug)
         reason = None if done is None else reason_to_end(store, slug, done)
         assert reason is None, f"the experiment ended before {len(order)} kills: {reason}"
-        for stage in _running_stages(store, slug):
-            label = _label(stage)
-            if label not in disturbed and _disturb(airflow, order[-1], stage, source):
+        for label, launcher in _running_stages(store, slug).items():
+            if label not in disturbed and _disturb(airflow, order[-1], launcher, source):
                 disturbed.add(label)
                 tally.count(order[-1], label.split()[1])
                 print(f"{order.pop()} during {label}", flush=True)
                 break
 
 
-def _disturb(airflow: LocalAirflow, victim: Victim, stage: psutil.Process, source: random.Random) -> bool:
+def _disturb(airflow: LocalAirflow, victim: Victim, launcher: psutil.Process, source: random.Random) -> bool:
     """Kill the victim, or take it away for a while; returns whether it was there."""
     if victim == "worker":
-        return _kill_worker(stage, airflow.components()["scheduler"].pid)
+        return _kill_worker(launcher, airflow.components()["scheduler"].pid)
     if victim == "database":
         with closing(sqlite3.connect(airflow.home / "airflow.db", timeout=60, isolation_level=None)) as database:
             database.execute("begin exclusive")
@@ -120,34 +121,26 @@ def _supervise(airflow: LocalAirflow) -> None:
             airflow.restart(name)
 
 
-def _kill_worker(stage: psutil.Process, scheduler: int) -> bool:
-    """Kill Airflow's worker process above a stage: the one whose parent is the scheduler."""
+def _kill_worker(launcher: psutil.Process, scheduler: int) -> bool:
+    """Kill Airflow's worker process above a stage's launcher: the one whose parent is the scheduler."""
     with suppress(psutil.NoSuchProcess):
-        for process in stage.parents():
+        for process in launcher.parents():
             if process.ppid() == scheduler:
                 process.kill()
                 return True
     return False
 
 
-def _running_stages(store: Store, slug: str) -> list[psutil.Process]:
-    """Processes of stages of the experiment in this store; a guard above has the same arguments behind its own."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            command = process.cmdline()
-            is_stage = command[1:4] == ["-m", "selfexplore_tasks", "stage"] and slug in command
-            if is_stage and process.environ().get("SELFEXPLORE_HOME") == str(store.root):
-                found.append(process)
+def _running_stages(store: Store, slug: str) -> dict[str, psutil.Process]:
+    """The launcher of each running stage of the experiment, by round and stage: ``round=1 sample``."""
+    found = {}
+    for record in store.lock_dir(slug).glob("*.pgid"):
+        with suppress(FileNotFoundError, ValueError):  # the stage ends now, or has just begun
+            launcher = ProcessIdentity(**json.loads(record.read_text(encoding="utf-8"))["launcher"]).find()
+            if launcher is not None:
+                round_text, stage = record.stem.split("-")[:2]
+                found[f"round={int(round_text)} {stage}"] = launcher
     return found
-
-
-def _label(stage: psutil.Process) -> str:
-    """Round and stage: ``round=1 sample``."""
-    with suppress(psutil.Error):
-        command = stage.cmdline()
-        return f"round={command[command.index('--round') + 1]} {command[4]}"
-    return "round=? gone"
 
 
 def _is_over(airflow: LocalAirflow) -> bool:

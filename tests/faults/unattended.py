@@ -85,7 +85,7 @@ def _watch(store: Store, *, spoiled_round: int, noise: float) -> None:
 def _kill_stage(stage: str) -> bool:
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
-            command = process.cmdline()
+            command = " ".join(process.cmdline()).split()  # a fork of the stage server has a title, not arguments
             if command[1:5] == ["-m", "selfexplore_tasks", "stage", stage] and SLUG in command:
                 process.send_signal(signal.SIGKILL)
                 print(f"killed stage {stage} of round {CRASH_ROUND}, pid {process.pid}", flush=True)

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from launches import LAUNCH
 
 from selfexplore_tasks.cli import main
 from selfexplore_tasks.housekeeping import Freed, keep_house
@@ -187,10 +188,6 @@ STAGE = (
     "import os, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint(os.getpid(), flush=True)\n"
     "time.sleep(300)"
 )
-LAUNCH = (
-    "from selfexplore_tasks.launch import run_stage_process\n"
-    f"run_stage_process('explore', experiment='{SLUG}', round_number=2, on_line=lambda line: print(line, flush=True))"
-)
 
 
 def test_an_orphaned_stage_is_ended_and_a_live_one_is_not(store: Store, tmp_path: Path) -> None:
@@ -198,7 +195,8 @@ def test_an_orphaned_stage_is_ended_and_a_live_one_is_not(store: Store, tmp_path
     interpreter.write_text(f"#!{sys.executable}\n{STAGE}", encoding="utf-8")
     interpreter.chmod(0o755)
     env = {**os.environ, "SELFEXPLORE_HOME": str(store.root), "SELFEXPLORE_PYTHON": str(interpreter)}
-    with subprocess.Popen([sys.executable, "-c", LAUNCH], env=env, stdout=subprocess.PIPE, text=True) as launcher:
+    command = [sys.executable, "-c", LAUNCH, "explore", SLUG, "2"]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as launcher:
         stage = psutil.Process(int(launcher.stdout.readline() if launcher.stdout else 0))
         assert freed(store)["orphaned processes"].count == 0
         assert stage.is_running()

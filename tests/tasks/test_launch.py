@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
+from launches import LAUNCH, STUBBORN, launch, pids_of, wait_until_gone
 
 from selfexplore_tasks import launch as launcher_module
 from selfexplore_tasks.errors import UserError
@@ -24,15 +24,6 @@ from selfexplore_tasks.processes import ProcessIdentity
 from selfexplore_tasks.store.files import write_json
 from selfexplore_tasks.store.home import Store
 from selfexplore_tasks.watchdog import Watchdog
-
-# Starts a child that ignores SIGTERM, tells both ids, and never ends by itself.
-STUBBORN = """
-    import os, signal, subprocess, sys, time
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
-    print("pids", os.getpid(), child.pid, flush=True)
-    time.sleep(300)
-"""
 
 
 @pytest.fixture
@@ -46,24 +37,6 @@ def interpreter(tmp_path: Path) -> Callable[[str], dict[str, str]]:
         return {"SELFEXPLORE_PYTHON": str(script), "SELFEXPLORE_HOME": str(tmp_path / "store")}
 
     return make
-
-
-def wait_until_gone(pids: list[int], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        live = [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
-        if not live:
-            return
-        time.sleep(0.05)
-    pytest.fail(f"still alive: {live}")
-
-
-def launch(env: dict[str, str], lines: list[str], **settings: float) -> int:
-    return run_stage_process("sample", experiment="trial", round_number=1, env=env, on_line=lines.append, **settings)
-
-
-def pids_of(lines: list[str]) -> list[int]:
-    return [int(word) for line in lines if line.startswith("pids") for word in line.split()[1:]]
 
 
 def test_passes_lines_and_exit_code_on(interpreter: Callable[[str], dict[str, str]], tmp_path: Path) -> None:
@@ -193,12 +166,9 @@ def test_a_line_without_end_is_cut(interpreter: Callable[[str], dict[str, str]])
 def test_the_group_ends_with_its_launcher(
     interpreter: Callable[[str], dict[str, str]], number: signal.Signals, exit_code: int
 ) -> None:
-    code = (
-        "from selfexplore_tasks.launch import run_stage_process\n"
-        "run_stage_process('sample', experiment='trial', round_number=1, on_line=lambda line: print(line, flush=True))"
-    )
     env = {**os.environ, **interpreter(STUBBORN)}
-    with subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True) as launcher:
+    command = [sys.executable, "-c", LAUNCH, "sample", "trial", "1"]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as launcher:
         first = launcher.stdout.readline() if launcher.stdout else ""
         launcher.send_signal(number)
         assert launcher.wait(20) == exit_code

@@ -9,13 +9,25 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
 from selfexplore_tasks.errors import UserError
-from selfexplore_tasks.local_airflow import HOST, LocalAirflow, check_port, free_port, gpu_slots, main, running
+from selfexplore_tasks.launch_client import OFF, SERVER_VARIABLE
+from selfexplore_tasks.local_airflow import (
+    HOST,
+    LocalAirflow,
+    check_port,
+    free_port,
+    gpu_slots,
+    has_stage_server,
+    main,
+    running,
+)
+from selfexplore_tasks.processes import usable_cores
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +98,43 @@ def test_settings_of_another_airflow_do_not_leak_in(configured: LocalAirflow, mo
     environment = configured.environment()
     assert "AIRFLOW__CORE__EXECUTOR" not in environment
     assert environment["AIRFLOW_HOME"] == environment["HOME"] == str(configured.home)
+
+
+@pytest.fixture
+def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Lets this machine have so many GPUs, as far as ``nvidia-smi`` tells."""
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    monkeypatch.delenv(SERVER_VARIABLE, raising=False)
+
+    def make(count: int) -> None:
+        program = tmp_path / "bin" / "nvidia-smi"
+        program.parent.mkdir()
+        lines = "".join(f"echo 'GPU {number}: NVIDIA H100 (UUID: GPU-{number})'\n" for number in range(count))
+        program.write_text(f"#!/bin/sh\n{lines}", encoding="utf-8")
+        program.chmod(0o755)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("count", "asked", "has"), [(0, None, True), (0, OFF, False), (2, None, False), (2, OFF, False)]
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
+def test_a_stage_server_runs_without_gpus_unless_switched_off(
+    gpus: Callable[[int], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    count: int,
+    asked: str | None,
+    has: bool,
+) -> None:
+    gpus(count)
+    if asked is not None:
+        monkeypatch.setenv(SERVER_VARIABLE, asked)
+    assert has_stage_server() is has
+    assert gpu_slots() == (count or usable_cores())
+    told = LocalAirflow(tmp_path / "airflow", 1).environment().get(SERVER_VARIABLE)
+    assert told == (str(tmp_path / "airflow" / "stages.sock") if has else asked)
 
 
 def test_a_process_id_that_belongs_to_somebody_else_now_is_not_ours(tmp_path: Path) -> None:
