@@ -58,7 +58,7 @@ class ProcessIdentity:
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel end this process when its parent ends, however that is; elsewhere than on Linux, do nothing."""
+    """End this process when its parent ends, however that is; elsewhere than on Linux only if it has ended by now."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before we could ask

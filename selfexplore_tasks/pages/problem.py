@@ -90,11 +90,14 @@ def _rationale(snapshot: Snapshot, row: dict[str, Any], rollouts: Rollouts) -> R
 
 def _step(number: int, text: str, row: dict[str, Any], rollouts: list[dict[str, Any]]) -> StepRow:
     passes, draws = row["pass_counts"] or [], row["draw_counts"] or []
+    pass_count = passes[number - 1] if number <= len(passes) else None
+    pit = row["first_pit_step"]
     return StepRow(
         step=number,
         text=text,
-        pass_count=passes[number - 1] if number <= len(passes) else None,
+        pass_count=pass_count,
         draw_count=draws[number - 1] if number <= len(draws) else None,
-        is_first_pit=number == row["first_pit_step"],
+        is_first_pit=number == pit,
+        is_undecided=pass_count == 0 and (pit is None or number < pit),
         rollouts=[RolloutRow(**{name: one[name] for name in RolloutRow.model_fields}) for one in rollouts],
     )

@@ -46,13 +46,17 @@ class RolloutRow(BaseModel):
 
 
 class StepRow(BaseModel):
-    """One step of a rationale; counts are null where no rollout was drawn behind it."""
+    """One step of a rationale; counts are null where no rollout was drawn behind it.
+
+    It is undecided if none of its rollouts is correct, yet it is not the pit, for a later step passed.
+    """
 
     step: int
     text: str
     pass_count: int | None
     draw_count: int | None
     is_first_pit: bool
+    is_undecided: bool
     rollouts: list[RolloutRow]
 
 

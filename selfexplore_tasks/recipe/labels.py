@@ -90,7 +90,7 @@ class Explore(Section):
     )
     adaptive: bool = Field(
         False,
-        description="Draw 1, 1, 2, 4, ... rollouts, up to k, until one is correct.",
+        description="Draw 1, 1, 2, 4, ... rollouts, up to k, until one is correct (noisy_binary: always one by one).",
     )
     top_up: bool = Field(
         True,
@@ -100,7 +100,8 @@ class Explore(Section):
     search: Literal["linear", "binary", "noisy_binary"] = Field(
         "linear",
         description="Go from step 1 on (paper); halve (binary), right only where a failed step stays failed; or draw "
-        "one by one where a rollout tells most (noisy_binary): fewest rollouts, nearly the pits of linear.",
+        "one by one where a rollout tells most (noisy_binary): nearly the pits of linear, few rollouts in long "
+        "rationales.",
     )
 
 

@@ -113,20 +113,40 @@ def test_rounds_count_what_is_not_shown_too(reader: Reader, pages: dict[str, Pro
         assert len(mine) > 1
 
 
-def test_without_rollouts_a_rationale_is_not_explored(store_before: Callable[[str], Store]) -> None:
-    """There was nothing to explore; its outcome pair says nothing of that."""
-    store = store_before("summarize")
-    reader = Reader(store)
+def change_longest(reader: Reader, **changes: object) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Change the row in `first_pits` of the rationale with the most steps; returns it, and all rows of its part."""
     (path,) = reader.snapshot("mini").parts("first_pits")
     with pq.ParquetFile(path) as part:
         pits = part.read()
     rows = pits.to_pylist()
-    problem_id, gone = rows[0]["problem_id"], rows[0]["rationale_id"]
-    rows[0].update(pass_counts=[], draw_counts=[], first_pit_step=None)
+    longest = max(rows, key=lambda row: row["step_count"])
+    longest.update(changes)
     pq.write_table(pa.Table.from_pylist(rows, pits.schema), path)
-    explored = [one.rationale_id for one in problem_page(reader, "mini", problem_id).rationales if one.is_explored]
-    assert explored == [row["rationale_id"] for row in rows if row["problem_id"] == problem_id and row["draw_counts"]]
-    assert gone not in explored
+    return longest, rows
+
+
+def test_without_rollouts_a_rationale_is_not_explored(store_before: Callable[[str], Store]) -> None:
+    """There was nothing to explore; its outcome pair says nothing of that."""
+    reader = Reader(store_before("summarize"))
+    gone, rows = change_longest(reader, pass_counts=[], draw_counts=[], first_pit_step=None)
+    page = problem_page(reader, "mini", gone["problem_id"])
+    expected = {row["rationale_id"] for row in rows if row["problem_id"] == gone["problem_id"] and row["draw_counts"]}
+    assert {one.rationale_id for one in page.rationales if one.is_explored} == expected
+    assert gone["rationale_id"] not in expected
+
+
+@pytest.mark.parametrize(("passes", "pit"), [([0, 1, 0], 3), ([0, None, 1], None), ([1, 0, 0], 2)])
+def test_a_step_that_failed_before_one_that_passed_is_undecided(
+    store_before: Callable[[str], Store], passes: list[int | None], pit: int | None
+) -> None:
+    """Search noisy_binary leaves such steps: they are no pits."""
+    reader = Reader(store_before("summarize"))
+    draws = [0 if count is None else 1 for count in passes]
+    row, _ = change_longest(reader, pass_counts=passes, draw_counts=draws, first_pit_step=pit)
+    page = problem_page(reader, "mini", row["problem_id"])
+    (shown,) = [one for one in page.rationales if one.rationale_id == row["rationale_id"]]
+    assert [step.step for step in shown.steps if step.is_undecided] == ([1] if passes[0] == 0 else [])
+    assert [step.step for step in shown.steps if step.is_first_pit] == ([pit] if pit else [])
 
 
 def test_before_stage_explore_nothing_is_explored(store_before: Callable[[str], Store], stored: Stored) -> None:

@@ -167,7 +167,7 @@ function stepItem(step) {
       step.is_first_pit ? [badge("first pit", "error"), " "] : null,
       h("span", { class: "text" }, step.text.trim()),
     ),
-    h("span", { class: "step-pass" }, explored),
+    h("span", { class: "step-pass" }, step.is_undecided ? `${explored}: undecided` : explored),
     step.rollouts.length ? h("div", { class: "step-more" }, rolloutDetails(step.rollouts)) : null,
   );
 }
