@@ -26,6 +26,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import psutil
@@ -96,7 +97,7 @@ class LocalAirflow:
         check_port(self.port)
         self.configure()
         started: dict[str, ProcessIdentity] = {}
-        runs_stages = "scheduler" in components and has_stage_server()
+        runs_stages = "scheduler" in components and self._has_stage_server
         try:
             for name in (*components, *([STAGE_SERVER] if runs_stages else [])):
                 started[name] = self._start_one(name)
@@ -153,12 +154,17 @@ class LocalAirflow:
     def environment(self) -> dict[str, str]:
         """This process's environment with our Airflow and nothing of another one."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW__")}
-        if has_stage_server():
+        if self._has_stage_server:
             kept[SERVER_VARIABLE] = str(self._stage_socket)
         # Airflow starts some helpers by name.
         path = os.pathsep.join((str(_airflow_command().parent), kept.get("PATH", "")))
         # Programs such as git and uvicorn look for a home; an empty HOME is allowed here.
         return {**kept, "AIRFLOW_HOME": str(self.home), "PATH": path, "HOME": kept.get("HOME") or str(self.home)}
+
+    @cached_property
+    def _has_stage_server(self) -> bool:
+        # Asked whenever a component starts, and with GPUs the answer takes a program's time.
+        return has_stage_server()
 
     @property
     def _stage_socket(self) -> Path:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -63,6 +63,20 @@ def search_pit(step_count: int, settings: Explore) -> PitSearch:
         late = drawn[passed] > settings.k
         yield from _draw_up_to(2 * settings.k if late else settings.k, passed, drawn)
     return failed
+
+
+def run_search(
+    step_count: int, settings: Explore, count_correct: Callable[[Draws], int]
+) -> tuple[int | None, list[Draws]]:
+    """Search with rollouts that are known already: returns the first pit (None = none) and everything asked for."""
+    search = search_pit(step_count, settings)
+    asked: list[Draws] = []
+    try:
+        asked.append(next(search))
+        while True:
+            asked.append(search.send(count_correct(asked[-1])))
+    except StopIteration as end:
+        return end.value, asked
 
 
 def _totals(settings: Explore) -> list[int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from selfexplore_tasks.pit_search import search_pit
+from selfexplore_tasks.pit_search import run_search
 from selfexplore_tasks.recipe import (
     ArithmeticSource,
     BenchmarkSource,
@@ -79,17 +79,12 @@ def work_of_round(recipe: Recipe, round_number: int, counts: ProblemCounts) -> d
 
 def rollouts_per_rationale(explore: Explore) -> float:
     """Rollouts that the search draws for a wrong rationale, over every place of the pit; before it all are right."""
-    drawn = 0
-    for pit in range(1, STEPS + 1):
-        search = search_pit(STEPS, explore)
-        try:
-            wanted = next(search)
-            while True:
-                drawn += wanted.count
-                wanted = search.send(wanted.count if wanted.step < pit else 0)
-        except StopIteration:
-            continue
-    return drawn / STEPS
+
+    def drawn(pit: int) -> int:
+        _, asked = run_search(STEPS, explore, lambda wanted: wanted.count if wanted.step < pit else 0)
+        return sum(wanted.count for wanted in asked)
+
+    return sum(drawn(pit) for pit in range(1, STEPS + 1)) / STEPS
 
 
 def _first_round(recipe: Recipe, counts: ProblemCounts) -> dict[str, Work]:

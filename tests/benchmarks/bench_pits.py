@@ -14,13 +14,14 @@ import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from tabulate import tabulate
 
 from selfexplore_tasks.engines.protocol import GenerationRequest
 from selfexplore_tasks.exploration import WrongRationale
 from selfexplore_tasks.grading import GradeRequest
-from selfexplore_tasks.pit_search import search_pit
+from selfexplore_tasks.pit_search import Draws, run_search
 from selfexplore_tasks.problems.arithmetic import first_wrong_step
 from selfexplore_tasks.progress import Progress
 from selfexplore_tasks.recipe import Explore
@@ -137,18 +138,19 @@ def _simulate(drawn: list[Drawn], settings: Explore) -> Found:
     outcomes = {"exact": 0, "early": 0, "late": 0}
     tokens = 0
     for one in drawn:
-        search, reply = search_pit(len(one.draws), settings), None
-        while True:
-            try:
-                wanted = search.send(reply)  # type: ignore[arg-type]
-            except StopIteration as end:
-                outcomes[_outcome(end.value, one.true_step)] += 1
-                break
-            part = one.draws[wanted.step - 1][wanted.first_index : wanted.first_index + wanted.count]
-            reply = sum(is_correct for is_correct, _ in part)
-            tokens += sum(count for _, count in part)
+        pit, asked = run_search(len(one.draws), settings, partial(_count_correct, one))
+        outcomes[_outcome(pit, one.true_step)] += 1
+        tokens += sum(count for wanted in asked for _, count in _part(one, wanted))
     shares = {name: count / len(drawn) for name, count in outcomes.items()}
     return Found(**shares, tokens=tokens / len(drawn))
+
+
+def _part(one: Drawn, wanted: Draws) -> list[tuple[bool, int]]:
+    return one.draws[wanted.step - 1][wanted.first_index : wanted.first_index + wanted.count]
+
+
+def _count_correct(one: Drawn, wanted: Draws) -> int:
+    return sum(is_correct for is_correct, _ in _part(one, wanted))
 
 
 def _outcome(pit: int | None, truth: int | None) -> str:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfexplore_tasks import recipe
-from selfexplore_tasks.pit_search import RECOVERY, Draws, search_pit
+from selfexplore_tasks.pit_search import RECOVERY, Draws, run_search
 
 LINEAR, BINARY, NOISY = SEARCHES = "linear", "binary", "noisy_binary"
 
@@ -21,17 +21,12 @@ Draw = Callable[[int, int], bool]
 
 def search(step_count: int, is_correct: Draw, **settings: object) -> tuple[int | None, list[Draws]]:
     """Run one search over made-up draws; returns the pit and everything that was asked for."""
-    steps = search_pit(step_count, recipe.Explore.model_validate(settings))
-    asked: list[Draws] = []
-    reply: int | None = None
-    while True:
-        try:
-            wanted = steps.send(reply)  # type: ignore[arg-type]
-        except StopIteration as end:
-            return end.value, asked
-        asked.append(wanted)
+
+    def count_correct(wanted: Draws) -> int:
         indices = range(wanted.first_index, wanted.first_index + wanted.count)
-        reply = sum(is_correct(wanted.step, index) for index in indices)
+        return sum(is_correct(wanted.step, index) for index in indices)
+
+    return run_search(step_count, recipe.Explore.model_validate(settings), count_correct)
 
 
 def counts(asked: Sequence[Draws]) -> dict[int, int]:

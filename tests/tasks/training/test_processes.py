@@ -147,7 +147,6 @@ def test_a_killed_process_ends_all_and_a_retry_goes_on(
 STAGE = """
 import pickle, sys
 from pathlib import Path
-from typing import Any
 from selfexplore_tasks.training.dpo import train_dpo
 train_dpo(**pickle.loads(Path(sys.argv[1]).read_bytes()), on_progress=lambda step, *_: print(step, flush=True))
 """
